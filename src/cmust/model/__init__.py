@@ -1,0 +1,7 @@
+"""The network: embeddings, interactions (MSTI), fusion, losses, presets."""
+
+from cmust.model.attention import record_attention
+from cmust.model.config import PRESETS, ModelConfig, model_config
+from cmust.model.network import Head, Inputs, Trunk, forecast
+
+__all__ = ["PRESETS", "Head", "Inputs", "ModelConfig", "Trunk", "forecast", "model_config", "record_attention"]

@@ -1,0 +1,93 @@
+"""Multi-dimensional spatio-temporal interaction (4.3): cross-interactions with context, self-interactions in time and space.
+
+Slices of ``H``: o observations, s spatial context, t temporal context, p prompt; each ``(B, T, N, d)``, with length 1 along an axis
+on which it does not vary yet.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from cmust.model.attention import Axis, Interaction
+from cmust.model.config import ModelConfig
+from cmust.model.embedding import positional_encoding
+
+
+class Slices(NamedTuple):
+    """The four slices of ``H`` (Eq. 1)."""
+
+    o: Tensor
+    s: Tensor
+    t: Tensor
+    p: Tensor
+
+    def join(self) -> Tensor:
+        """``H`` itself, ``(B, T, N, d_h)``."""
+        shape = torch.broadcast_shapes(*(part.shape[:-1] for part in self))
+        return torch.cat([part.expand(*shape, -1) for part in self], dim=-1)
+
+
+class CrossInteraction(nn.Module):
+    """Observations and one context, each updated by queries of the other (Eq. 2-6)."""
+
+    def __init__(self, config: ModelConfig, d_context: int, axis: Axis) -> None:
+        super().__init__()
+        shared = (config.cross_width, config.heads, config.ffn_width, config.dropout)
+        self.axis: Axis = axis
+        self.sequential = config.cross == "sequential"
+        self.to_observation = Interaction(d_context, config.d_obs, *shared)
+        self.to_context = Interaction(config.d_obs, d_context, *shared)
+
+    def forward(self, observation: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+        """The updated observations and context."""
+        updated = self.to_observation(context, observation, self.axis)
+        query = updated if self.sequential else observation
+        return updated, self.to_context(query, context, self.axis)
+
+
+class MSTI(nn.Module):
+    """One block: SCCI and TCCI in the preset's order, then TSI, then SSI."""
+
+    encoding: Tensor
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        if config.cross_interactions:
+            self.scci: CrossInteraction | None = CrossInteraction(config, config.d_s, "space")
+            self.tcci: CrossInteraction | None = CrossInteraction(config, config.d_t, "time")
+        else:
+            self.scci = self.tcci = None
+        d_h, repeats = config.d_h, range(config.self_repeats)
+        shared = (config.self_width, config.heads, config.ffn_width, config.dropout)
+        self.tsi = nn.ModuleList(Interaction(d_h, d_h, *shared) for _ in repeats)
+        self.ssi = nn.ModuleList(Interaction(d_h, d_h, *shared) for _ in repeats)
+        self.space_first = config.order == "space_first"
+        self.widths = (config.d_obs, config.d_s, config.d_t, config.d_p)
+        self.encodes = config.positional_encoding
+        self.register_buffer("encoding", positional_encoding(config.input_steps, d_h), persistent=False)
+
+    def forward(self, slices: Slices) -> Tensor:
+        """Slices in, ``H`` ``(B, T, N, d_h)`` out."""
+        slices = self._time(self._space(slices)) if self.space_first else self._space(self._time(slices))
+        h = slices.join()
+        for interaction in self.tsi:
+            h = interaction(h, h, "time")
+        for interaction in self.ssi:
+            h = interaction(h, h, "space")
+        return h
+
+    def _space(self, slices: Slices) -> Slices:
+        if self.scci is None:
+            return slices
+        o, s = self.scci(slices.o, slices.s)
+        return slices._replace(o=o, s=s)
+
+    def _time(self, slices: Slices) -> Slices:
+        if self.encodes:
+            parts = self.encoding[None, :, None, :].split(self.widths, dim=-1)
+            slices = Slices(*(part + encoding for part, encoding in zip(slices, parts, strict=True)))
+        if self.tcci is None:
+            return slices
+        o, t = self.tcci(slices.o, slices.t)
+        return slices._replace(o=o, t=t)

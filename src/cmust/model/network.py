@@ -1,0 +1,111 @@
+"""The shared trunk and a task's own head: together one forecaster of one task (Figure 2).
+
+Shapes: B batch, T input steps, F = T' forecast steps, N nodes, C channels, K input features of a node and step.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from cmust.model.config import ModelConfig
+from cmust.model.embedding import Embedding
+from cmust.model.fusion import Flatten, Sum
+from cmust.model.msti import MSTI, Slices
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What the network sees of a batch of windows. Values are in original units.
+
+    Attributes:
+        values: ``(B, T, N, C)``, missing ones filled.
+        slot: ``(B, T)`` int64, row of the city's time-of-day table.
+        dow: ``(B, T)`` int64, 0 is Monday.
+        stamp: ``(B, T, 6)``, timestamp numbers.
+        place: ``(N, 2)``, coordinates standardised over the city.
+        average: ``(B, T, N, C)``, the weekly average at the input steps.
+        average_ahead: ``(B, F, N, C)``, the weekly average at the forecast steps.
+    """
+
+    values: Tensor
+    slot: Tensor
+    dow: Tensor
+    stamp: Tensor
+    place: Tensor
+    average: Tensor
+    average_ahead: Tensor
+
+
+class Trunk(nn.Module):
+    """Everything that is shared by the tasks. No weight depends on the number of nodes."""
+
+    def __init__(self, config: ModelConfig, slots_per_day: int, channel_counts: tuple[int, ...]) -> None:
+        super().__init__()
+        self.config = config
+        per_channel = 2 if config.seasonal else 1
+        self.embedding = Embedding(config, slots_per_day, tuple(per_channel * c for c in channel_counts))
+        self.blocks = nn.ModuleList(MSTI(config) for _ in range(config.blocks))
+        fusion = Sum if config.fusion == "sum" else Flatten
+        self.fusion = nn.ModuleDict({str(c): fusion(config, c) for c in sorted(set(channel_counts))})
+        if config.seasonal:
+            # The first forecast is the seasonal one; what is learned is what is left.
+            for head in self.fusion.values():
+                nn.init.zeros_(head.output.weight)  # type: ignore[union-attr, arg-type]
+                nn.init.zeros_(head.output.bias)  # type: ignore[union-attr, arg-type]
+
+    def forward(
+        self, features: Tensor, slot: Tensor, dow: Tensor, stamp: Tensor, place: Tensor, prompt: Tensor, channels: int
+    ) -> Tensor:
+        """Standardised features ``(B, T, N, K)``, clock, place and prompt ``(T or 1, N, d_p)`` to ``(B, F, N, C)``, standardised."""
+        embedding = self.embedding
+        slices = Slices(
+            o=embedding.observe(features, slot, dow),
+            s=embedding.place(place),
+            t=embedding.clock(slot, dow, stamp),
+            p=prompt[None],
+        )
+        widths = tuple(part.shape[-1] for part in slices)
+        for index, block in enumerate(self.blocks):
+            h = block(slices)
+            if index + 1 < len(self.blocks):
+                slices = Slices(*h.split(widths, dim=-1))
+        return self.fusion[str(channels)](h)  # type: ignore[no-any-return]
+
+
+class Head(nn.Module):
+    """What belongs to one task alone and is never frozen: its prompt, its scale, its way back to the recent level.
+
+    Attributes:
+        prompt: gives ``(T or 1, N, d_p)``.
+        mean, std: ``(C,)``, of the training part.
+        level: ``(F, 1, C)``; its sigmoid is how far the weekly average is drawn to the recent level (``seasonal`` only).
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, config: ModelConfig, prompt: nn.Module, mean: Tensor, std: Tensor) -> None:
+        super().__init__()
+        self.prompt = prompt
+        self.register_buffer("mean", mean.clone())
+        self.register_buffer("std", std.clone())
+        self.level = nn.Parameter(torch.zeros(config.horizon, 1, len(mean))) if config.seasonal else None
+
+    def seasonal(self, inputs: Inputs) -> Tensor:
+        """The weekly average ahead, drawn to the recent level by a learned share, ``(B, F, N, C)`` in original units."""
+        assert self.level is not None
+        ratio = (inputs.values.sum(1, keepdim=True) + 5) / (inputs.average.sum(1, keepdim=True) + 5)
+        return inputs.average_ahead * (1 + torch.sigmoid(self.level) * (ratio - 1))
+
+
+def forecast(trunk: Trunk, head: Head, inputs: Inputs) -> Tensor:
+    """The forecast ``(B, F, N, C)`` in original units."""
+    features = (inputs.values - head.mean) / head.std
+    if trunk.config.seasonal:
+        features = torch.cat((features, (inputs.values - inputs.average) / head.std), dim=-1)
+    channels = inputs.values.shape[-1]
+    y = trunk(features, inputs.slot, inputs.dow, inputs.stamp, inputs.place, head.prompt(), channels)
+    if trunk.config.seasonal:
+        return head.seasonal(inputs) + y * head.std
+    return y * head.std + head.mean

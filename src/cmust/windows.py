@@ -1,0 +1,245 @@
+"""Splits, scaling and window batches, gathered by index from one resident tensor per task.
+
+Shapes: S steps of a task, T input steps, F = T' forecast steps, N nodes, C channels, B batch.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from cmust.calendar import Calendar, calendar
+from cmust.city import City, Task
+from cmust.errors import CityError
+from cmust.model import Inputs
+from cmust.seasonal import WeeklyAverage
+
+Protocol = Literal["purged", "published"]
+Part = Literal["train", "validation", "test"]
+PARTS: tuple[Part, ...] = ("train", "validation", "test")
+
+
+@dataclass(frozen=True)
+class Split:
+    """Window starts of each part, and where the training part ends.
+
+    Attributes:
+        starts: per part the first input step of each window, int64, ascending.
+        train_steps: steps up to and with the last training window's last target.
+    """
+
+    starts: dict[Part, Tensor]
+    train_steps: int
+
+
+@dataclass(frozen=True)
+class Scaler:
+    """One mean and one standard deviation per channel, each ``(C,)``."""
+
+    mean: Tensor
+    std: Tensor
+
+    @classmethod
+    def fit(cls, values: npt.NDArray[np.float32]) -> "Scaler":
+        """Population moments of the valid ``values`` ``(S, N, C)``; a constant channel gets a standard deviation of 1."""
+        mean = np.nanmean(values, axis=(0, 1), dtype=np.float64)
+        std = np.nanstd(values, axis=(0, 1), dtype=np.float64)
+        std = np.where(std > 0, std, 1.0)
+        return cls(torch.from_numpy(mean.astype(np.float32)), torch.from_numpy(std.astype(np.float32)))
+
+
+@dataclass(frozen=True)
+class Windows:
+    """The windows of one task: resident tensors and indices into them, nothing copied per window.
+
+    Attributes:
+        name: the task.
+        values: ``(S, N, C)`` in original units; a missing value is filled by the weekly average of its node (``valid`` knows).
+        valid: ``(S, N, C)`` bool.
+        average: ``(S, N, C)``, the weekly average; on the training part each step without its own value.
+        clock: calendar of the S steps.
+        place: ``(N, 2)``, coordinates standardised over the city.
+        scaler: moments of the training part.
+        split: window starts by part.
+        input_steps, horizon: T and F.
+    """
+
+    name: str
+    values: Tensor
+    valid: Tensor
+    average: Tensor
+    clock: Calendar
+    place: Tensor
+    scaler: Scaler
+    split: Split
+    input_steps: int
+    horizon: int
+
+    @property
+    def n_nodes(self) -> int:
+        """N."""
+        return self.values.shape[1]
+
+    @property
+    def channels(self) -> int:
+        """C."""
+        return self.values.shape[2]
+
+    def inputs(self, starts: Tensor) -> Inputs:
+        """What the network sees of the windows that start at ``starts`` ``(B,)``; no value from after the input steps."""
+        observed = starts[:, None] + torch.arange(self.input_steps, device=starts.device)
+        return Inputs(
+            values=self.values[observed],
+            slot=self.clock.slot[observed],
+            dow=self.clock.dow[observed],
+            stamp=self.clock.stamp[observed],
+            place=self.place,
+            average=self.average[observed],
+            average_ahead=self.average[self._ahead(starts)],
+        )
+
+    def targets(self, starts: Tensor) -> tuple[Tensor, Tensor]:
+        """Truth ``(B, F, N, C)`` in original units and its validity."""
+        ahead = self._ahead(starts)
+        return self.values[ahead], self.valid[ahead]
+
+    def _ahead(self, starts: Tensor) -> Tensor:
+        return starts[:, None] + self.input_steps + torch.arange(self.horizon, device=starts.device)
+
+    def to(self, device: torch.device) -> "Windows":
+        """The same windows, resident on ``device``."""
+        clock = Calendar(self.clock.slot.to(device), self.clock.dow.to(device), self.clock.stamp.to(device))
+        starts = {part: index.to(device) for part, index in self.split.starts.items()}
+        return Windows(
+            self.name,
+            self.values.to(device),
+            self.valid.to(device),
+            self.average.to(device),
+            clock,
+            self.place.to(device),
+            Scaler(self.scaler.mean.to(device), self.scaler.std.to(device)),
+            Split(starts, self.split.train_steps),
+            self.input_steps,
+            self.horizon,
+        )
+
+
+def batches(starts: Tensor, batch_size: int) -> Iterator[Tensor]:
+    """``starts`` in their order, ``batch_size`` at a time, the last batch shorter."""
+    return iter(starts.split(batch_size))
+
+
+def make_windows(city: City, protocol: Protocol, input_steps: int = 12, horizon: int = 12) -> dict[str, Windows]:
+    """The windows of every task of a city, in the city's order.
+
+    Raises:
+        CityError: a task has fewer steps than its windows need.
+    """
+    slots = 86_400 // city.interval
+    reference = min(task.time[0] for task in city.tasks.values())
+    cuts = common_cuts(city) if protocol == "purged" else None
+    lon = np.concatenate([task.lon for task in city.tasks.values()])
+    lat = np.concatenate([task.lat for task in city.tasks.values()])
+    frame = Frame.of(lon, lat)
+    return {
+        name: task_windows(
+            task, calendar(task.time, slots, reference), frame, split_windows(task, cuts, input_steps, horizon), input_steps, horizon
+        )
+        for name, task in city.tasks.items()
+    }
+
+
+@dataclass(frozen=True)
+class Frame:
+    """Mean and standard deviation of the city's coordinates, each ``(2,)``: longitude, latitude."""
+
+    mean: npt.NDArray[np.float64]
+    std: npt.NDArray[np.float64]
+
+    @classmethod
+    def of(cls, lon: npt.NDArray[np.float64], lat: npt.NDArray[np.float64]) -> "Frame":
+        """The frame of the distinct places among ``lon`` and ``lat`` ``(N,)``: tasks over the same places count once."""
+        places = np.unique(np.stack([lon, lat], axis=1), axis=0)
+        std = places.std(axis=0)
+        return cls(places.mean(axis=0), np.where(std > 0, std, 1.0))
+
+    def standardise(self, lon: npt.NDArray[np.float64], lat: npt.NDArray[np.float64]) -> Tensor:
+        """``(N, 2)`` float32."""
+        return torch.from_numpy(((np.stack([lon, lat], axis=1) - self.mean) / self.std).astype(np.float32))
+
+
+def task_windows(task: Task, clock: Calendar, frame: Frame, split: Split, input_steps: int, horizon: int) -> Windows:
+    """The windows of one task under a given split, scaled and averaged on its training part."""
+    average = WeeklyAverage.fit(task.values, task.time, task.interval, split.train_steps)
+    training = task.values[: split.train_steps]
+    if np.isnan(training).all():
+        raise CityError(f"task {task.name!r} has no valid value in its training part of {split.train_steps} steps")
+    plain = average.at(task.time)
+    without_self = plain.copy()
+    without_self[: split.train_steps] = average.at(task.time[: split.train_steps], leave_out=training)
+    valid = ~np.isnan(task.values)
+    return Windows(
+        name=task.name,
+        values=torch.from_numpy(np.where(valid, task.values, plain)),
+        valid=torch.from_numpy(valid),
+        average=torch.from_numpy(without_self),
+        clock=clock,
+        place=frame.standardise(task.lon, task.lat),
+        scaler=Scaler.fit(training),
+        split=split,
+        input_steps=input_steps,
+        horizon=horizon,
+    )
+
+
+def common_cuts(city: City) -> tuple[np.datetime64, np.datetime64]:
+    """Wall-clock times at 70 % and 80 % of the span that all tasks share.
+
+    Raises:
+        CityError: the tasks share no time.
+    """
+    first = max(task.time[0] for task in city.tasks.values())
+    last = min(task.time[-1] + np.timedelta64(task.interval, "s") for task in city.tasks.values())
+    if last <= first:
+        spans = "; ".join(f"{name} {task.time[0]} to {task.time[-1]}" for name, task in city.tasks.items())
+        raise CityError(f"the tasks of city {city.name!r} share no time ({spans}); give each its own city or common dates")
+    span = int((last - first).astype(np.int64))
+    return first + np.timedelta64(span * 7 // 10, "s"), first + np.timedelta64(span * 8 // 10, "s")
+
+
+def split_windows(
+    task: Task, cuts: tuple[np.datetime64, np.datetime64] | None, input_steps: int, horizon: int
+) -> Split:
+    """Chronological parts, 7:1:2.
+
+    Args:
+        task: whose windows.
+        cuts: None splits the list of windows (``published``: neighbouring parts share target steps at the border); two times put
+            every target step in one part only (``purged``).
+        input_steps: T.
+        horizon: F.
+
+    Raises:
+        CityError: a part would be empty.
+    """
+    windows = task.n_steps - input_steps - horizon + 1
+    starts = np.arange(max(windows, 0))
+    if cuts is None:
+        train, validation = round(0.7 * len(starts)), round(0.1 * len(starts))
+        parts = np.split(starts, [train, train + validation])
+    else:
+        first, second = np.searchsorted(task.time, np.array(cuts, dtype=task.time.dtype))
+        begin, end = starts + input_steps, starts + input_steps + horizon
+        parts = [starts[end <= first], starts[(begin >= first) & (end <= second)], starts[begin >= second]]
+    if any(len(part) == 0 for part in parts):
+        counts = ", ".join(f"{part} {len(index)}" for part, index in zip(PARTS, parts, strict=True))
+        raise CityError(
+            f"task {task.name!r} has {task.n_steps} steps, too few for windows of {input_steps} + {horizon} steps in three parts "
+            f"({counts} windows); give more data or a shorter window"
+        )
+    train_steps = int(parts[0][-1]) + input_steps + horizon
+    return Split({part: torch.from_numpy(index) for part, index in zip(PARTS, parts, strict=True)}, train_steps)
