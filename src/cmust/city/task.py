@@ -1,0 +1,300 @@
+"""The parts of a city: a task (what is forecast) and a covariate (what is only known)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import xarray as xr
+
+from cmust.city.checks import DAY, check_covariate, check_task
+from cmust.errors import CityError
+
+Floats = npt.NDArray[np.float32]
+Times = npt.NDArray[np.datetime64]
+Geometry = dict[str, Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """One quantity observed at the nodes of a city, in regular steps of local wall-clock time.
+
+    Missing is NaN in ``values``; zero is data. Whatever can be converted without loss is (lists, float64 values, times of another
+    resolution); everything else is refused.
+
+    Attributes:
+        name: ``[a-z0-9_]+``, unique in the city.
+        values: float32 ``(time, node, channel)``, NaN where missing, never infinite.
+        time: ``datetime64[s]`` ``(time,)``, the start of each step's interval, ``interval`` seconds apart.
+        nodes: unique node names ``(node,)``.
+        lon: float64 ``(node,)``, degrees east, WGS84.
+        lat: float64 ``(node,)``, degrees north, WGS84.
+        interval: seconds between steps; divides a day.
+        unit: of the values, for people: ``"trips / 30 min"``.
+        kind: count, speed, risk, concentration or other.
+        channels: unique channel names ``(channel,)``.
+        geometry: a GeoJSON geometry (or None) per node, or None for all.
+        description: for people.
+
+    Raises:
+        CityError: something is not as listed in :mod:`cmust.city.checks`.
+    """
+
+    name: str
+    values: Floats
+    time: Times
+    nodes: tuple[str, ...]
+    lon: npt.NDArray[np.float64]
+    lat: npt.NDArray[np.float64]
+    interval: int
+    unit: str
+    kind: str
+    channels: tuple[str, ...] = ("value",)
+    geometry: tuple[Geometry | None, ...] | None = None
+    description: str = ""
+
+    def __post_init__(self) -> None:
+        """Convert and check every field."""
+        what = f"task '{self.name}'"
+        _settle(self, "values", to_floats(what, self.values))
+        _settle(self, "time", to_times(what, self.time))
+        _settle(self, "nodes", _to_labels(what, "nodes", self.nodes))
+        _settle(self, "channels", _to_labels(what, "channels", self.channels))
+        _settle(self, "lon", _to_degrees(what, "lon", self.lon))
+        _settle(self, "lat", _to_degrees(what, "lat", self.lat))
+        _settle(self, "interval", to_seconds(what, self.interval))
+        if self.geometry is not None:
+            _settle(self, "geometry", tuple(self.geometry))
+        check_task(self)
+
+    @property
+    def valid(self) -> npt.NDArray[np.bool_]:
+        """Where a value was observed, bool ``(time, node, channel)``."""
+        return ~np.isnan(self.values)
+
+    @property
+    def n_steps(self) -> int:
+        """Length of the time axis."""
+        return int(self.values.shape[0])
+
+    @property
+    def n_nodes(self) -> int:
+        """Number of nodes."""
+        return int(self.values.shape[1])
+
+    @property
+    def n_channels(self) -> int:
+        """Number of channels."""
+        return int(self.values.shape[2])
+
+    @property
+    def steps_per_day(self) -> int:
+        """Steps in 24 hours."""
+        return DAY // self.interval
+
+    def to_xarray(self) -> xr.DataArray:
+        """The values as a labelled array ``(time, node, channel)`` with ``lon`` and ``lat`` along ``node``."""
+        return xr.DataArray(
+            self.values,
+            dims=("time", "node", "channel"),
+            coords={
+                "time": self.time,
+                "node": np.array(self.nodes, dtype=object),
+                "channel": np.array(self.channels, dtype=object),
+                "lon": ("node", self.lon),
+                "lat": ("node", self.lat),
+            },
+            name=self.name,
+            attrs={"unit": self.unit, "kind": self.kind, "interval": self.interval, "description": self.description},
+        )
+
+    def to_frame(self) -> pd.DataFrame:
+        """A long table: ``time``, ``node`` and a column per channel, a row per step and node, missing as NaN."""
+        steps, nodes, _ = self.values.shape
+        columns: dict[str, Any] = {
+            "time": np.repeat(self.time, nodes),
+            "node": np.tile(np.array(self.nodes, dtype=object), steps),
+        }
+        flat = self.values.reshape(steps * nodes, self.n_channels)
+        return pd.DataFrame(columns | {name: flat[:, at] for at, name in enumerate(self.channels)})
+
+    def select(self, time: slice | None = None, nodes: Sequence[str] | None = None) -> Task:
+        """A part of the task.
+
+        Args:
+            time: ``slice(start, stop)``, ``start`` inside and ``stop`` outside; anything ``numpy.datetime64`` reads.
+            nodes: node names, in the wanted order.
+
+        Raises:
+            CityError: a node is not there, or nothing is left.
+        """
+        task = self
+        if time is not None:
+            inside = time_window(f"task '{self.name}'", self.time, time)
+            task = replace(task, values=task.values[inside], time=task.time[inside])
+        if nodes is not None:
+            at = _positions(f"task '{self.name}'", self.nodes, nodes)
+            task = replace(
+                task,
+                values=task.values[:, at],
+                nodes=tuple(nodes),
+                lon=task.lon[at],
+                lat=task.lat[at],
+                geometry=None if task.geometry is None else tuple(task.geometry[i] for i in at),
+            )
+        return task
+
+
+@dataclass(frozen=True, eq=False)
+class Covariate:
+    """Something known beside the tasks, such as weather; kept with the city.
+
+    Attributes:
+        name: ``[a-z0-9_]+``, unique among the covariates.
+        values: float32 ``(time,)`` or ``(time, node)``, NaN where missing.
+        time: ``datetime64[s]`` ``(time,)``, as in :class:`Task`.
+        interval: seconds between steps; divides a day.
+        known_ahead: whether its future is known when forecasting (a calendar), or it is only observed (measured weather).
+        unit: for people.
+        nodes: names ``(node,)``, empty for values of the whole city.
+
+    Raises:
+        CityError: something is not as listed in :mod:`cmust.city.checks`.
+    """
+
+    name: str
+    values: Floats
+    time: Times
+    interval: int
+    known_ahead: bool
+    unit: str
+    nodes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Convert and check every field."""
+        what = f"covariate '{self.name}'"
+        _settle(self, "values", to_floats(what, self.values))
+        _settle(self, "time", to_times(what, self.time))
+        _settle(self, "nodes", _to_labels(what, "nodes", self.nodes))
+        _settle(self, "interval", to_seconds(what, self.interval))
+        check_covariate(self)
+
+    def select(self, time: slice) -> Covariate:
+        """The steps from ``time.start`` (inside) to ``time.stop`` (outside).
+
+        Raises:
+            CityError: nothing is left.
+        """
+        inside = time_window(f"covariate '{self.name}'", self.time, time)
+        return replace(self, values=self.values[inside], time=self.time[inside])
+
+
+def time_window(what: str, time: Times, window: slice) -> slice:
+    """Positions of the sorted ``time`` inside ``[window.start, window.stop)``.
+
+    Raises:
+        CityError: the bounds cannot be read, have a step, or leave nothing.
+    """
+    if window.step is not None:
+        raise CityError(f"{what}: a time slice has no step, found {window.step!r}: give slice(start, stop)")
+    first = 0 if window.start is None else int(np.searchsorted(time, _moment(what, window.start)))
+    after = len(time) if window.stop is None else int(np.searchsorted(time, _moment(what, window.stop)))
+    if first >= after:
+        raise CityError(
+            f"{what}: no step lies in [{window.start}, {window.stop}); its steps go from {time[0]} to {time[-1]}"
+        )
+    return slice(first, after)
+
+
+def to_floats(what: str, values: Any) -> Floats:
+    """``values`` as float32; numbers only.
+
+    Raises:
+        CityError: they are not numbers.
+    """
+    array = np.asarray(values)
+    if array.dtype.kind not in "fiub":
+        raise CityError(f"{what}: values are of type {array.dtype}, they have to be numbers")
+    with np.errstate(over="ignore"):  # too large for float32 becomes infinite, which the checks refuse
+        return np.asarray(array, dtype=np.float32)
+
+
+def to_times(what: str, time: Any) -> Times:
+    """``time`` as ``datetime64[s]`` ``(time,)`` without losing anything.
+
+    Raises:
+        CityError: they are not times, carry a time zone, or have fractions of a second.
+    """
+    if getattr(getattr(time, "dtype", None), "tz", None) is not None:
+        raise CityError(
+            f"{what}: times carry a time zone; convert them to the city's wall clock and drop it (tz_localize(None))"
+        )
+    array = np.asarray(time)
+    if array.dtype.kind in "OUS" and array.size:
+        try:
+            array = array.astype("datetime64[us]")
+        except (ValueError, TypeError) as error:
+            raise CityError(f"{what}: times cannot be read: {error}; give datetime64 or ISO strings") from error
+    if array.dtype.kind != "M" or array.ndim != 1:
+        raise CityError(
+            f"{what}: time is {array.dtype} of shape {array.shape}, it has to be datetime64 of shape (time,)"
+        )
+    seconds = array.astype("datetime64[s]")
+    if (broken := (seconds != array) & ~np.isnat(array)).any():
+        raise CityError(f"{what}: time {array[int(broken.argmax())]} has a fraction of a second: round the times")
+    return seconds
+
+
+def to_seconds(what: str, interval: Any) -> int:
+    """An interval in whole seconds, from a number of seconds or a time difference.
+
+    Raises:
+        CityError: it is neither, or not whole.
+    """
+    if isinstance(interval, (np.timedelta64, pd.Timedelta)) or hasattr(interval, "total_seconds"):
+        interval = pd.Timedelta(interval).total_seconds()
+    if isinstance(interval, bool) or not isinstance(interval, (int, float, np.integer, np.floating)) or interval % 1:
+        raise CityError(f"{what}: the interval is {interval!r}, it has to be a whole number of seconds")
+    return int(interval)
+
+
+def _settle(owner: Task | Covariate, field: str, value: Any) -> None:
+    object.__setattr__(owner, field, value)  # the one place where a frozen field is set: while it is made
+
+
+def _to_labels(what: str, field: str, names: Any) -> tuple[str, ...]:
+    if isinstance(names, str):
+        raise CityError(f"{what}: {field} is the text '{names}', it has to be a list of names")
+    return tuple(str(name) for name in names)
+
+
+def _to_degrees(what: str, field: str, degrees: Any) -> npt.NDArray[np.float64]:
+    array = np.asarray(degrees)
+    if array.dtype.kind not in "fiu":
+        raise CityError(f"{what}: {field} is of type {array.dtype}, it has to be numbers")
+    return np.atleast_1d(np.asarray(array, dtype=np.float64))
+
+
+def _moment(what: str, bound: Any) -> np.datetime64:
+    try:
+        return np.datetime64(pd.Timestamp(bound).to_datetime64(), "s")
+    except (ValueError, TypeError) as error:
+        raise CityError(f"{what}: {bound!r} is not a time: {error}") from error
+
+
+def _positions(what: str, names: tuple[str, ...], wanted: Sequence[str]) -> list[int]:
+    position = {name: at for at, name in enumerate(names)}
+    missing = [name for name in wanted if name not in position]
+    if missing:
+        raise CityError(f"{what}: there is no node '{missing[0]}'; nodes are {shorten(names)}")
+    return [position[name] for name in wanted]
+
+
+def shorten(names: Sequence[str], limit: int = 8) -> str:
+    """Up to ``limit`` names for a message, and how many more there are."""
+    shown = ", ".join(map(str, names[:limit]))
+    return shown if len(names) <= limit else f"{shown} and {len(names) - limit} more"

@@ -1,0 +1,1 @@
+"""From raw records to a :class:`cmust.city.City`."""
