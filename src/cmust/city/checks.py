@@ -3,10 +3,10 @@
 Each ``check_*`` function raises :class:`cmust.errors.CityError` at the first thing that does not hold.
 
 Checks of a task (:func:`check_task`)
-    name is lower-case letters, digits and underscores; kind is known; values are ``(time, node, channel)`` and none of the
-    three is empty; values are not infinite; node, lon, lat, channel and geometry lengths fit; node and channel names are unique
-    and not empty; lon and lat are finite and inside the globe; the interval divides a day; times are valid, unique, sorted and
-    exactly one interval apart; geometry is GeoJSON.
+    name is lower-case letters, digits and underscores; kind is known; values are ``(time, node, channel)``, none of the
+    three empty; the lengths of time, nodes, lon, lat, channels and geometry fit; node and channel names are unique and not
+    empty; lon and lat are finite and on the globe; the interval divides a day; times are valid, unique, sorted and exactly
+    one interval apart; no value is infinite; geometry is GeoJSON.
 Checks of a covariate (:func:`check_covariate`)
     the same for name, values, times, interval and node names.
 Checks of a city (:func:`check_city`)
@@ -82,7 +82,7 @@ def check_covariate(covariate: Covariate) -> None:
 
 
 def check_city(city: City) -> None:
-    """Raise :class:`CityError` unless ``city`` is what the module's docstring lists; its tasks checked themselves when made."""
+    """Raise :class:`CityError` unless ``city`` is what the module's docstring lists; its parts checked themselves."""
     if not city.name.strip():
         raise CityError("the city has no name: give one")
     if not city.tasks:
@@ -114,7 +114,7 @@ def check_interval(what: str, interval: int) -> None:
 
 
 def check_times(what: str, time: npt.NDArray[np.datetime64], interval: int) -> None:
-    """Raise :class:`CityError` unless ``time`` is sorted, free of duplicates and ``interval`` seconds apart throughout."""
+    """Raise :class:`CityError` unless ``time`` is sorted, without duplicates, ``interval`` seconds apart throughout."""
     if np.isnat(time).any():
         raise CityError(f"{what}: the time of step {int(np.isnat(time).argmax())} is not a time (NaT): remove it")
     difference = np.diff(time).astype(np.int64)
@@ -157,7 +157,8 @@ def _check_coordinate(
     if wrong.any():
         at = int(wrong.argmax())
         raise CityError(
-            f"{what}: {label} of node '{nodes[at]}' is {degrees[at]}: every node needs WGS84 degrees from {-limit:g} to {limit:g}"
+            f"{what}: {label} of node '{nodes[at]}' is {degrees[at]}: "
+            f"every node needs WGS84 degrees from {-limit:g} to {limit:g}"
         )
 
 
@@ -166,7 +167,7 @@ def _check_finite(
 ) -> None:
     infinite = np.isinf(values)
     if infinite.any():
-        at = np.unravel_index(int(infinite.argmax()), values.shape)
+        at = [int(position) for position in np.unravel_index(int(infinite.argmax()), values.shape)]
         where = f"{time[at[0]]}" + (f", node '{nodes[at[1]]}'" if values.ndim > 1 else "")
         raise CityError(
             f"{what}: {int(infinite.sum())} values are infinite (or too large for float32), the first at {where}: "

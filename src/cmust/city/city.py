@@ -93,7 +93,7 @@ class City:
         return save_city(self, path)
 
     def fingerprint(self) -> str:
-        """SHA-256, hexadecimal, of the names, nodes, coordinates, times and values; the same after saving and opening."""
+        """SHA-256 (hexadecimal) of names, nodes, coordinates, times and values; saving and opening keep it."""
         digest = hashlib.sha256()
         _feed(digest, "city", self.name, self.timezone)
         for task in self.tasks.values():

@@ -12,7 +12,8 @@ from cmust.city.checks import check_timezone
 def nonexistent_times(time: npt.NDArray[np.datetime64], timezone: str) -> npt.NDArray[np.bool_]:
     """Where ``time`` does not exist on the wall clock of ``timezone``: the hour skipped when summer time begins.
 
-    A regular local time axis has steps there all the same; nothing can have been observed in them, so they are missing, not zero.
+    A regular local time axis has steps there all the same; nothing can have been observed in them, so they are missing,
+    not zero.
 
     Args:
         time: ``(time,)`` local times.

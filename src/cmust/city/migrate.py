@@ -1,11 +1,11 @@
 """Older layouts of a city file, brought to the present one a version at a time.
 
-A change of the layout raises :data:`SCHEMA_VERSION` and adds one function to :data:`_STEPS`, from the version before; files are
-never rewritten by opening them.
+A change of the layout raises :data:`SCHEMA_VERSION` and adds one function to :data:`_STEPS`, from the version before.
+Opening a file never rewrites it.
 
-Version 1 (development snapshots before 0.1): a task's values were ``(time, node)`` without a channel axis, its step was
-``interval_minutes``, node coordinates were one array ``coordinates (node, 2)`` of longitude and latitude, and there were neither
-covariates nor a fingerprint.
+Version 1 (the first draft of the layout): a task's values were ``(time, node)`` without a channel axis, its step was
+``interval_minutes``, node coordinates were one array ``coordinates (node, 2)`` of longitude and latitude, and there were
+neither covariates nor a fingerprint.
 """
 
 from __future__ import annotations

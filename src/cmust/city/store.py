@@ -12,8 +12,8 @@ Layout, schema version 2::
     covariates/NAME/               attributes: interval, unit, known_ahead
         values, time, node         as above; no node for values of the whole city
 
-Older versions are read through :mod:`cmust.city.migrate`. The file is read as data only: before Zarr sees it, every member has to
-be a known kind of array with a known compression, so nothing in it can be unpickled or run.
+Older versions are read through :mod:`cmust.city.migrate`. The file is read as data only: before Zarr sees it, every member
+has to be a known kind of array with a known compression, so nothing in it can be unpickled or run.
 """
 
 from __future__ import annotations
@@ -195,7 +195,8 @@ def _read(path: Path) -> Document:
         version = attributes.get("schema_version")
         if not isinstance(version, int) or not 1 <= version <= SCHEMA_VERSION:
             raise CityError(
-                f"its schema version is {version!r}, this program reads 1 to {SCHEMA_VERSION}: a newer cmust may have written it"
+                f"its schema version is {version!r}, this program reads 1 to {SCHEMA_VERSION}: "
+                "a newer cmust may have written it"
             )
         return Document(
             attributes=attributes,

@@ -23,8 +23,8 @@ Geometry = dict[str, Any]
 class Task:
     """One quantity observed at the nodes of a city, in regular steps of local wall-clock time.
 
-    Missing is NaN in ``values``; zero is data. Whatever can be converted without loss is (lists, float64 values, times of another
-    resolution); everything else is refused.
+    Missing is NaN in ``values``; zero is data. Lists, other number types and times of another resolution are converted;
+    everything else is refused.
 
     Attributes:
         name: ``[a-z0-9_]+``, unique in the city.
@@ -158,7 +158,7 @@ class Covariate:
         values: float32 ``(time,)`` or ``(time, node)``, NaN where missing.
         time: ``datetime64[s]`` ``(time,)``, as in :class:`Task`.
         interval: seconds between steps; divides a day.
-        known_ahead: whether its future is known when forecasting (a calendar), or it is only observed (measured weather).
+        known_ahead: whether its future is known when forecasting (a calendar), or only observed (measured weather).
         unit: for people.
         nodes: names ``(node,)``, empty for values of the whole city.
 
@@ -281,9 +281,10 @@ def _to_degrees(what: str, field: str, degrees: Any) -> npt.NDArray[np.float64]:
 
 def _moment(what: str, bound: Any) -> np.datetime64:
     try:
-        return np.datetime64(pd.Timestamp(bound).to_datetime64(), "s")
+        moment: np.datetime64 = pd.Timestamp(bound).to_datetime64()
     except (ValueError, TypeError) as error:
         raise CityError(f"{what}: {bound!r} is not a time: {error}") from error
+    return moment
 
 
 def _positions(what: str, names: tuple[str, ...], wanted: Sequence[str]) -> list[int]:

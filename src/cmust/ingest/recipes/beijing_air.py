@@ -1,7 +1,7 @@
 """Beijing air quality: six pollutants and the weather at 12 stations, hourly, March 2013 to February 2017.
 
-The folder holds one ``STATION.csv.gz`` per station (columns ``year, month, day, hour``, the pollutants, the weather; ``NA`` where
-missing) and ``stations.csv`` (``station, lon, lat``, approximate). Source: UCI Beijing Multi-Site Air-Quality.
+The folder holds one ``STATION.csv.gz`` per station (columns ``year, month, day, hour``, the pollutants, the weather;
+``NA`` where missing) and ``stations.csv`` (``station, lon, lat``, approximate). Source: UCI Beijing Multi-Site Air-Quality.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ CLOCK = ["year", "month", "day", "hour"]
 
 
 def beijing_air(folder: Path | str) -> City:
-    """The city of the folder: tasks ``pm25, pm10, so2, no2, co, o3`` and weather covariates ``temp, pres, dewp, rain, wspm``.
+    """The city: tasks ``pm25, pm10, so2, no2, co, o3`` and weather covariates ``temp, pres, dewp, rain, wspm``.
 
     ``NA`` becomes NaN (missing); nothing is filled. The weather is only observed, not known ahead.
 
