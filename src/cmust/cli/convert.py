@@ -1,0 +1,201 @@
+"""``cmust import FORMAT SOURCE CITY`` and ``cmust export FORMAT CITY TARGET``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cmust.city import City, open_city
+from cmust.errors import IngestError
+from cmust.ingest.formats import (
+    Imported,
+    ImportSettings,
+    Missing,
+    export_libcity,
+    export_published,
+    import_basicts,
+    import_libcity,
+    import_pems,
+    import_wide,
+)
+
+import_app = typer.Typer(no_args_is_help=True, help="Make a city from another project's files.")
+export_app = typer.Typer(no_args_is_help=True, help="Write a city as another project's files.")
+
+Source = Annotated[Path, typer.Argument(help="The file or folder to read.")]
+Target = Annotated[Path, typer.Argument(metavar="CITY", help="The city file to write, NAME.zarr.zip.")]
+Timezone = Annotated[
+    str, typer.Option(help="IANA zone whose wall clock the times are, such as America/Los_Angeles; no format says.")
+]
+Name = Annotated[str | None, typer.Option(help="Name of the city; that of the source when not given.")]
+Coordinates = Annotated[
+    str | None, typer.Option(help="CSV file with columns node, lon, lat; or 'unknown' to put every node at 0, 0.")
+]
+ZeroIsMissing = Annotated[
+    bool, typer.Option("--zero-is-missing", help="Zeros stand for missing readings (METR-LA, PEMS-BAY).")
+]
+Kind = Annotated[list[str] | None, typer.Option(help="TASK=count|speed|risk|concentration|other; may be repeated.")]
+Unit = Annotated[list[str] | None, typer.Option(help="TASK=UNIT; may be repeated.")]
+Tasks = Annotated[str, typer.Option(help="Names of the channels, separated by commas.")]
+Start = Annotated[str, typer.Option(help="Wall-clock time of the first step, such as 2018-01-01T00:00:00.")]
+
+
+@import_app.command("libcity")
+def libcity(
+    source: Source,
+    target: Target,
+    timezone: Timezone,
+    name: Name = None,
+    coordinates: Coordinates = None,
+    zero_is_missing: ZeroIsMissing = False,
+    kind: Kind = None,
+    unit: Unit = None,
+) -> None:
+    """A folder of LibCity atomic files: .geo with .dyna or .grid, config.json."""
+    _save(import_libcity(source, _settings(source, timezone, name, coordinates, zero_is_missing, kind, unit)), target)
+
+
+@import_app.command("basicts")
+def basicts(
+    source: Source,
+    target: Target,
+    timezone: Timezone,
+    start: Start,
+    interval: Annotated[int | None, typer.Option(help="Seconds; when the folder does not say.")] = None,
+    tasks: Tasks = "",
+    name: Name = None,
+    coordinates: Coordinates = None,
+    zero_is_missing: ZeroIsMissing = False,
+    kind: Kind = None,
+    unit: Unit = None,
+) -> None:
+    """A BasicTS data folder: desc.json with data.dat, or meta.json with .npy files."""
+    settings = _settings(source, timezone, name, coordinates, zero_is_missing, kind, unit)
+    _save(import_basicts(source, settings, start=start, interval=interval, tasks=_split(tasks)), target)
+
+
+@import_app.command("wide")
+def wide(
+    source: Source,
+    target: Target,
+    timezone: Timezone,
+    task: Annotated[str, typer.Option(help="Name of the task.")],
+    interval: Annotated[int | None, typer.Option(help="Seconds; the distance of the rows when not given.")] = None,
+    start: Annotated[str | None, typer.Option(help="Time of the first row of a CSV that has no time column.")] = None,
+    key: Annotated[str | None, typer.Option(help="The table, for an HDF5 file with several.")] = None,
+    name: Name = None,
+    coordinates: Coordinates = None,
+    zero_is_missing: ZeroIsMissing = False,
+    kind: Kind = None,
+    unit: Unit = None,
+) -> None:
+    """A wide table as of METR-LA and PEMS-BAY: a row per time, a column per node; CSV or pandas HDF5."""
+    settings = _settings(source, timezone, name, coordinates, zero_is_missing, kind, unit)
+    _save(import_wide(source, settings, task=task, interval=interval, start=start, key=key), target)
+
+
+@import_app.command("pems")
+def pems(
+    source: Source,
+    target: Target,
+    timezone: Timezone,
+    start: Start,
+    interval: Annotated[int, typer.Option(help="Seconds between steps.")] = 300,
+    tasks: Tasks = "",
+    key: Annotated[str, typer.Option(help="The array in the file.")] = "data",
+    name: Name = None,
+    coordinates: Coordinates = None,
+    zero_is_missing: ZeroIsMissing = False,
+    kind: Kind = None,
+    unit: Unit = None,
+) -> None:
+    """A (time, node, channel) npz as of PEMS03, PEMS04, PEMS07, PEMS08."""
+    settings = _settings(source, timezone, name, coordinates, zero_is_missing, kind, unit)
+    _save(import_pems(source, settings, start=start, interval=interval, tasks=_split(tasks), key=key), target)
+
+
+CityFile = Annotated[Path, typer.Argument(metavar="CITY", help="The city file to read.")]
+Folder = Annotated[Path, typer.Argument(metavar="TARGET", help="The folder to write; it must not exist yet.")]
+MissingRule = Annotated[Missing, typer.Option(help="What becomes of missing values.")]
+TaskList = Annotated[list[str] | None, typer.Option("--task", help="Only this task; may be repeated.")]
+
+
+@export_app.command("published")
+def published(city: CityFile, target: Folder, missing: MissingRule = Missing.REFUSE, task: TaskList = None) -> None:
+    """The authors' windows: a folder per task with train.npz, val.npz, test.npz."""
+    _report(export_published(_open(city, task), target, missing=missing, progress=_say), target)
+
+
+@export_app.command("libcity")
+def to_libcity(
+    city: CityFile,
+    target: Folder,
+    missing: MissingRule = Missing.REFUSE,
+    neighbours: Annotated[
+        int, typer.Option(help="Write a .rel with the distances to this many nearest nodes; 0 for none.")
+    ] = 0,
+    task: TaskList = None,
+) -> None:
+    """LibCity atomic files: .geo, .dyna, config.json."""
+    _report(export_libcity(_open(city, task), target, missing=missing, neighbours=neighbours, progress=_say), target)
+
+
+def _settings(
+    source: Path,
+    timezone: str,
+    name: str | None,
+    coordinates: str | None,
+    zero_is_missing: bool,
+    kind: list[str] | None,
+    unit: list[str] | None,
+) -> ImportSettings:
+    return ImportSettings(
+        name=name or source.resolve().name.split(".")[0],
+        timezone=timezone,
+        coordinates=coordinates,
+        zero_is_missing=zero_is_missing,
+        kinds=_pairs("--kind", kind),
+        units=_pairs("--unit", unit),
+    )
+
+
+def _pairs(option: str, given: list[str] | None) -> dict[str, str]:
+    pairs: dict[str, str] = {}
+    for text in given or []:
+        task, separator, value = text.partition("=")
+        if not separator or not task or not value:
+            raise IngestError(f"{option} '{text}' is not of the form TASK=VALUE")
+        if task in pairs:
+            raise IngestError(f"{option} is given twice for '{task}': keep one")
+        pairs[task] = value
+    return pairs
+
+
+def _split(names: str) -> list[str]:
+    return [name.strip() for name in names.split(",")] if names else []
+
+
+def _open(path: Path, tasks: list[str] | None) -> City:
+    city = open_city(path)
+    return city.select(tasks=tasks) if tasks else city
+
+
+def _save(imported: Imported, target: Path) -> None:
+    written = imported.city.save(target)
+    for note in imported.notes:
+        _say(f"note: {note}")
+    for task in imported.city.tasks.values():
+        typer.echo(f"{task.name}: {task.n_steps} steps of {task.interval} s from {task.time[0]}, {task.n_nodes} nodes")
+    typer.echo(f"wrote {written}")
+
+
+def _report(notes: tuple[str, ...], target: Path) -> None:
+    for note in notes:
+        _say(f"note: {note}")
+    typer.echo(f"wrote {target}")
+
+
+def _say(text: str) -> None:
+    typer.echo(text, err=True)
