@@ -1,0 +1,154 @@
+"""Puts the page together: template, style, script, tables and numbers in one file that asks nobody for anything."""
+
+import base64
+import hashlib
+import html
+import shlex
+from collections import deque
+from importlib.resources import files
+from pathlib import Path
+from string import Template
+from typing import Any
+
+from cmust.files import write_text
+from cmust.report.payload import embed, payload
+from cmust.report.phases import phases_of
+from cmust.report.reading import RunFiles, read_run
+from cmust.report.tables import frozen_table, phase_table, scores_section
+
+SCRIPTS = ("base.js", "chart.js", "city.js", "errors.js", "training.js", "main.js")
+"""In the order in which they are joined into the page's one script."""
+
+
+def write_report(run: Path, out: Path | None = None) -> Path:
+    """Write the report of a run as one offline HTML page, from the run folder alone.
+
+    Works at any stage: what the run has not come to yet stands on the page as the command that makes it.
+
+    Args:
+        run: the run folder.
+        out: the file to write, atomically; default ``report.html`` in the run folder.
+
+    Returns:
+        The file written.
+
+    Raises:
+        RunError: ``run`` is not a run folder, or a file in it is damaged, of an unknown schema or does not fit the others.
+        CmustError: ``out`` cannot be written.
+    """
+    run = Path(run)
+    target = Path(out) if out is not None else run / "report.html"
+    write_text(target, render(read_run(run)))
+    return target
+
+
+def render(run: RunFiles) -> str:
+    """The page as text."""
+    phases = phases_of(run.history)
+    script = "(() => {\n'use strict';\n" + "\n".join(_asset(name) for name in SCRIPTS) + "})();\n"
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
+    city, synthetic = _city(run)
+    return Template(_asset("page.html")).substitute(
+        script_hash=digest,
+        style=_asset("page.css"),
+        script=script,
+        data=embed(payload(run, phases)),
+        title=html.escape(f"{city}: CMuST run report"),
+        city=html.escape(city),
+        synthetic=_SYNTHETIC if synthetic else "",
+        facts=_facts(run),
+        scores=scores_section(run.evaluation) if run.evaluation else _not_yet(run, "Not evaluated yet."),
+        city_view=_city_view(run),
+        errors_view=_ERRORS if run.evaluation and run.evaluation.tasks else _not_yet(run, "Not evaluated yet."),
+        training_view=_TRAINING if any(phase.epochs for phase in phases) else _untrained(run),
+        phases=phase_table(phases),
+        frozen=frozen_table(phases),
+    )
+
+
+_SYNTHETIC = (
+    '<p class="banner" role="note"><strong>SYNTHETIC</strong> This city is simulated. '
+    "Nothing on this page was measured in a real place.</p>"
+)
+_ERRORS = '<div id="errors-controls" class="controls"></div><div id="horizons"></div><div id="places"></div>'
+_TRAINING = '<div id="training"></div>'
+
+
+def _asset(name: str) -> str:
+    return (files("cmust.report") / "assets" / name).read_text(encoding="utf-8")
+
+
+def _city(run: RunFiles) -> tuple[str, bool]:
+    """The city's name and whether it is synthetic, from the evaluation, else from the settings."""
+    if run.evaluation is not None:
+        return run.evaluation.city.name, run.evaluation.city.synthetic
+    city = run.config.get("city")
+    name = city.get("name") if isinstance(city, dict) else city
+    return str(name or "unnamed city"), bool(_setting(run.config, "synthetic"))
+
+
+def _setting(config: dict[str, Any], key: str) -> Any:
+    """The value of ``key`` nearest to the top of the settings, ``None`` where it is nowhere."""
+    waiting = deque([config])
+    while waiting:
+        level = waiting.popleft()
+        if level.get(key) is not None:
+            return level[key]
+        waiting.extend(value for value in level.values() if isinstance(value, dict))
+    return None
+
+
+def _facts(run: RunFiles) -> str:
+    """The header's list: what was run, how it was scored, when and on what."""
+    evaluation = run.evaluation
+    made = evaluation.made if evaluation else None
+    facts = {
+        "preset": _setting(run.config, "preset"),
+        "seed": _setting(run.config, "seed"),
+        "task order": _setting(run.config, "task_order") or _setting(run.config, "order"),
+        "protocol": evaluation.protocol if evaluation else _setting(run.config, "protocol"),
+        "part": evaluation.part if evaluation else None,
+        "evaluated": made.when if made else None,
+        "machine": made.machine if made else _setting(run.config, "machine"),
+        "command": made.command if made and made.command else _setting(run.config, "command"),
+        "versions": (made.versions if made else None) or _setting(run.config, "versions"),
+        "city fingerprint": (evaluation.city.fingerprint if evaluation else "") or _setting(run.config, "fingerprint"),
+    }
+    rows = []
+    for name, value in facts.items():
+        shown = html.escape(_words(value, command=name == "command")) if value not in (None, "", {}, []) else None
+        if shown is not None and name in ("command", "city fingerprint"):
+            shown = f"<code>{shown}</code>"
+        rows.append(f'<div><dt>{name}</dt><dd>{shown or "<i>not recorded</i>"}</dd></div>')
+    return "".join(rows)
+
+
+def _words(value: Any, command: bool) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {item}" for key, item in value.items())
+    if isinstance(value, list):
+        return shlex.join(str(item) for item in value) if command else ", ".join(str(item) for item in value)
+    return str(value)
+
+
+def _city_view(run: RunFiles) -> str:
+    if run.evaluation is None:
+        return _not_yet(run, "Not evaluated yet.")
+    if not run.samples:
+        return _not_yet(run, "The evaluation has no sample of forecasts (evaluation_sample.npz).")
+    return (
+        '<div id="city-controls" class="controls"></div><div id="maps"></div>'
+        '<div id="time" class="time"></div><div id="series"></div>'
+    )
+
+
+def _not_yet(run: RunFiles, what: str) -> str:
+    command = html.escape(f"cmust evaluate {shlex.quote(str(run.folder))}")
+    return (
+        f'<p class="empty">{html.escape(what)} Make it with <code>{command}</code>, '
+        f"then write this page again with <code>{html.escape(f'cmust report {shlex.quote(str(run.folder))}')}</code>.</p>"
+    )
+
+
+def _untrained(run: RunFiles) -> str:
+    return '<p class="empty">No epoch has ended yet (history.jsonl). <code>cmust train</code> writes one line an epoch.</p>'
