@@ -4,9 +4,9 @@ Each ``check_*`` function raises :class:`cmust.errors.CityError` at the first th
 
 Checks of a task (:func:`check_task`)
     name is lower-case letters, digits and underscores; kind is known; values are ``(time, node, channel)``, none of the
-    three empty; the lengths of time, nodes, lon, lat, channels and geometry fit; node and channel names are unique and not
-    empty; lon and lat are finite and on the globe; the interval divides a day; times are valid, unique, sorted and exactly
-    one interval apart; no value is infinite; geometry is GeoJSON.
+    three empty; the lengths of time, nodes, lon, lat, channels and geometry fit; node and channel names are unique and
+    not empty; lon and lat are finite and on the globe; the interval divides a day; times are valid, unique, sorted and
+    exactly one interval apart; no value is infinite; geometry is GeoJSON.
 Checks of a covariate (:func:`check_covariate`)
     the same for name, values, times, interval and node names.
 Checks of a city (:func:`check_city`)

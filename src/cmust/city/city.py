@@ -1,18 +1,24 @@
-"""A city: its tasks, labelled and checked, in the wall-clock time of one time zone."""
+"""A city: its tasks, labelled and checked, in the wall-clock time of one time zone.
+
+The store and the makers build this class, so its methods import them when called.
+"""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
+import xarray as xr
 
 from cmust.city.checks import check_city
-from cmust.city.task import Covariate, Geometry, Task, to_floats
+from cmust.city.labels import About, ArrayLabels, FrameLabels, PublishedLabels
+from cmust.city.task import Covariate, Task
 from cmust.errors import CityError
 
 
@@ -88,7 +94,7 @@ class City:
         Raises:
             CmustError: the file cannot be written; what stood there before is untouched.
         """
-        from cmust.city.store import save_city  # the store needs this class
+        from cmust.city.store import save_city
 
         return save_city(self, path)
 
@@ -105,97 +111,34 @@ class City:
         return digest.hexdigest()
 
     @classmethod
-    def from_arrays(
-        cls,
-        name: str,
-        values: Mapping[str, npt.ArrayLike],
-        *,
-        time: npt.ArrayLike | Mapping[str, npt.ArrayLike],
-        nodes: Sequence[str],
-        lon: npt.ArrayLike,
-        lat: npt.ArrayLike,
-        interval: int | None = None,
-        unit: str | Mapping[str, str] = "",
-        kind: str | Mapping[str, str] = "other",
-        channels: Sequence[str] | None = None,
-        geometry: Sequence[Geometry | None] | None = None,
-        timezone: str = "UTC",
-        synthetic: bool = False,
-        source: str = "",
-        description: str = "",
+    def from_arrays(cls, name: str, values: Mapping[str, Any], **labels: Unpack[ArrayLabels]) -> City:
+        """A city from arrays ``(time, node[, channel])``: see :func:`cmust.city.makers.from_arrays`."""
+        from cmust.city.makers import from_arrays
+
+        return from_arrays(name, values, **labels)
+
+    @classmethod
+    def from_frame(
+        cls, name: str, frame: pd.DataFrame | Mapping[str, pd.DataFrame], **labels: Unpack[FrameLabels]
     ) -> City:
-        """A city whose tasks share their nodes, from plain arrays.
+        """A city from a long table, or from wide ones by task: see :func:`cmust.city.makers.from_frame`."""
+        from cmust.city.makers import from_frame
 
-        Tasks with other nodes: build each :class:`Task` and pass them to :class:`City`, or use :meth:`with_task`.
+        return from_frame(name, frame, **labels)
 
-        Args:
-            name: of the city.
-            values: task name to numbers ``(time, node)`` or ``(time, node, channel)``, NaN where missing.
-            time: ``(time,)``, datetime64 or ISO strings in local wall-clock time; for all tasks, or by task name.
-            nodes: ``(node,)`` names.
-            lon: ``(node,)`` degrees.
-            lat: ``(node,)`` degrees.
-            interval: seconds; the distance of the first two steps when not given.
-            unit: for all tasks, or by task name.
-            kind: for all tasks, or by task name.
-            channels: channel names; ``value``, or ``value0``, ``value1``, ... when not given.
-            geometry: GeoJSON per node.
-            timezone: IANA name.
-            synthetic: whether the data was simulated.
-            source: where the data comes from.
-            description: for people.
+    @classmethod
+    def from_xarray(cls, name: str, data: xr.Dataset | Mapping[str, xr.DataArray], **labels: Unpack[About]) -> City:
+        """A city from labelled arrays, one per task: see :func:`cmust.city.makers.from_xarray`."""
+        from cmust.city.makers import from_xarray
 
-        Raises:
-            CityError: something does not fit.
-        """
-        tasks = {}
-        for task_name, array in values.items():
-            numbers = to_floats(f"task '{task_name}'", array)
-            if numbers.ndim == 2:
-                numbers = numbers[:, :, None]
-            times = _of_task(time, task_name, "time")
-            tasks[task_name] = Task(
-                name=task_name,
-                values=numbers,
-                time=times,
-                nodes=tuple(nodes),
-                lon=np.asarray(lon),
-                lat=np.asarray(lat),
-                interval=first_interval(task_name, times) if interval is None else interval,
-                unit=_of_task(unit, task_name, "unit"),
-                kind=_of_task(kind, task_name, "kind"),
-                channels=default_channels(numbers.shape[-1]) if channels is None else tuple(channels),
-                geometry=None if geometry is None else tuple(geometry),
-            )
-        return cls(name, tasks, timezone, synthetic, source, description)
+        return from_xarray(name, data, **labels)
 
+    @classmethod
+    def from_published(cls, folder: Path | str, **labels: Unpack[PublishedLabels]) -> City:
+        """A city from the window files of the method's authors: see :func:`cmust.city.published.from_published`."""
+        from cmust.city.published import from_published
 
-def first_interval(task: str, time: Any) -> int:
-    """Seconds between the first two steps, for makers that are not told the interval.
-
-    Raises:
-        CityError: there are fewer than two steps.
-    """
-    from cmust.city.task import to_times
-
-    times = to_times(f"task '{task}'", time)
-    if len(times) < 2:
-        raise CityError(f"task '{task}' has {len(times)} steps, too few to see the interval: give interval=SECONDS")
-    return int((times[1] - times[0]).astype(np.int64))
-
-
-def default_channels(count: int) -> tuple[str, ...]:
-    """``value`` alone, or numbered."""
-    return ("value",) if count == 1 else tuple(f"value{at}" for at in range(count))
-
-
-def _of_task(setting: Any, task: str, what: str) -> Any:
-    """A setting given for all tasks, or by task name."""
-    if not isinstance(setting, Mapping):
-        return setting
-    if task not in setting:
-        raise CityError(f"{what} is given for {', '.join(map(str, setting))}, but not for task '{task}'")
-    return setting[task]
+        return from_published(folder, **labels)
 
 
 def _feed(digest: Any, *parts: str | npt.NDArray[Any]) -> None:

@@ -4,8 +4,8 @@ A change of the layout raises :data:`SCHEMA_VERSION` and adds one function to :d
 Opening a file never rewrites it.
 
 Version 1 (the first draft of the layout): a task's values were ``(time, node)`` without a channel axis, its step was
-``interval_minutes``, node coordinates were one array ``coordinates (node, 2)`` of longitude and latitude, and there were
-neither covariates nor a fingerprint.
+``interval_minutes``, node coordinates were one array ``coordinates (node, 2)`` of longitude and latitude, and there
+were neither covariates nor a fingerprint.
 """
 
 from __future__ import annotations

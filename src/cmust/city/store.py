@@ -12,8 +12,8 @@ Layout, schema version 2::
     covariates/NAME/               attributes: interval, unit, known_ahead
         values, time, node         as above; no node for values of the whole city
 
-Older versions are read through :mod:`cmust.city.migrate`. The file is read as data only: before Zarr sees it, every member
-has to be a known kind of array with a known compression, so nothing in it can be unpickled or run.
+Older versions are read through :mod:`cmust.city.migrate`. The file is read as data only: before Zarr sees it, every
+member has to be a known kind of array with a known compression, so nothing in it can be unpickled or run.
 """
 
 from __future__ import annotations
@@ -206,10 +206,9 @@ def _read(path: Path) -> Document:
 
 
 def _load(store: ZipStore, group: str | None) -> xr.Dataset:
-    with xr.open_dataset(
-        store, engine="zarr", group=group, consolidated=False, decode_cf=False, chunks=None
-    ) as dataset:
-        return dataset.load()
+    with xr.open_zarr(store, group=group, consolidated=False, decode_cf=False, chunks=None) as dataset:
+        loaded: xr.Dataset = dataset.load()
+    return loaded
 
 
 def _decode(document: Document) -> City:

@@ -1,7 +1,8 @@
 """Beijing air quality: six pollutants and the weather at 12 stations, hourly, March 2013 to February 2017.
 
 The folder holds one ``STATION.csv.gz`` per station (columns ``year, month, day, hour``, the pollutants, the weather;
-``NA`` where missing) and ``stations.csv`` (``station, lon, lat``, approximate). Source: UCI Beijing Multi-Site Air-Quality.
+``NA`` where missing) and ``stations.csv`` (``station, lon, lat``, approximate). Source: UCI Beijing Multi-Site
+Air-Quality.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Manhattan taxi and bike trips, half-hourly counts of 69 taxi zones, first half of 2019.
 
 The folder holds ``flows-2019h1.npz`` (``time``, ``zone_name``, ``zone_id``, ``lon``, ``lat``, and per task unsigned
-counts ``(time, zone)``) and ``zones.geojson`` (the polygons, features in node order). Source: TLC yellow taxi and Citi Bike
-trip records as aggregated in the open data set of the ITSC 2022 paper on regional multimodal demand in New York.
+counts ``(time, zone)``) and ``zones.geojson`` (the polygons, features in node order). Source: TLC yellow taxi and Citi
+Bike trip records as aggregated in the open data set of the ITSC 2022 paper on regional multimodal demand in New York.
 """
 
 from __future__ import annotations

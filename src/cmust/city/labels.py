@@ -1,0 +1,95 @@
+"""The keywords of the city makers: what arrays, tables and window files do not say themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Required, TypedDict
+
+import numpy.typing as npt
+import pandas as pd
+
+from cmust.city.task import Geometry
+from cmust.errors import CityError
+
+PerTask = Mapping[str, str]
+
+
+class About(TypedDict, total=False):
+    """Keywords of every maker; ``unit`` and ``kind`` are for all tasks, or by task name.
+
+    Those not given: unit "", kind "other", timezone "UTC", not synthetic, no source, no description.
+    """
+
+    unit: str | PerTask
+    kind: str | PerTask
+    timezone: str
+    synthetic: bool
+    source: str
+    description: str
+
+
+class ArrayLabels(About, total=False):
+    """Keywords of :func:`cmust.city.makers.from_arrays`."""
+
+    time: Required[npt.ArrayLike | Mapping[str, npt.ArrayLike]]
+    nodes: Required[Sequence[str]]
+    lon: Required[npt.ArrayLike]
+    lat: Required[npt.ArrayLike]
+    interval: int
+    channels: Sequence[str]
+    geometry: Sequence[Geometry | None]
+
+
+class FrameLabels(About, total=False):
+    """Keywords of :func:`cmust.city.makers.from_frame`."""
+
+    coordinates: Required[pd.DataFrame | Mapping[str, tuple[float, float]]]
+    values: Sequence[str] | PerTask
+    time: str
+    node: str
+    interval: int
+
+
+class PublishedLabels(About, total=False):
+    """Keywords of :func:`cmust.city.published.from_published`."""
+
+    name: str
+    tasks: Sequence[str] | PerTask
+    start: Any
+    nodes: Sequence[str]
+    monday: int
+
+
+def of_task(setting: Any, task: str, what: str) -> Any:
+    """A setting given for all tasks, or by task name.
+
+    Raises:
+        CityError: it is given by task name, but not for this one.
+    """
+    if not isinstance(setting, Mapping):
+        return setting
+    if task not in setting:
+        raise CityError(f"{what} is given for {', '.join(map(str, setting))}, but not for task '{task}': add it")
+    return setting[task]
+
+
+def city_labels(about: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of ``about`` that describes the city, not its tasks."""
+    return {key: about[key] for key in ("timezone", "synthetic", "source", "description") if key in about}
+
+
+def check_keywords(maker: str, given: Mapping[str, Any], known: type) -> None:
+    """Refuse keywords that ``maker`` does not have, and name those that it needs but did not get.
+
+    Raises:
+        CityError: one is unknown or missing.
+    """
+    annotations: dict[str, Any] = {}
+    for part in reversed(known.__mro__):
+        annotations |= getattr(part, "__annotations__", {})
+    unknown = [key for key in given if key not in annotations]
+    if unknown:
+        raise CityError(f"{maker} has no keyword '{unknown[0]}'; it has {', '.join(annotations)}")
+    missing = [key for key in annotations if key in getattr(known, "__required_keys__", ()) and key not in given]
+    if missing:
+        raise CityError(f"{maker} needs the keyword '{missing[0]}'")
