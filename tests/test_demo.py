@@ -257,7 +257,7 @@ def test_events_fill_and_empty_their_venue(
         assert arrive[event.start - 5 : event.start + 3].sum() > 0.6 * event.attendance
         taxis = values(city, "taxi_pickup")[:, venue]
         if event.start + 12 <= len(leave):
-            assert leave[event.start + 3 : event.start + 12].sum() > 0.45 * event.attendance
+            assert (leave + taxis)[event.start + 3 : event.start + 12].sum() > 0.8 * event.attendance
             assert taxis[event.start + 4 : event.start + 10].mean() > 2 * np.median(taxis)
 
 

@@ -3,7 +3,7 @@
 All tasks derive from it. A *purpose* (work, shopping, a match ...) makes two *flows*: the ways out, which start by the
 clock, and the ways back, which start when those who arrived have stayed for their while. A flow is a rate of departures
 per half hour and place, and a fixed distribution over destinations per origin; so the whole origin-destination process
-of eight weeks takes a few megabytes. `docs/demo.md` states the model.
+of eight weeks takes some 12 MB. `docs/demo.md` states the model.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ PURPOSES: dict[str, Purpose] = {
     ),
 }  # fmt: skip
 EVENT_REACH, EVENT_STAY, EVENT_LEAD_HOURS = 6.0, (3.3, 0.35), 0.7
-EVENT_TAXI_OUT, EVENT_TAXI_BACK = 0.15, 0.25
+EVENT_TAXI_OUT, EVENT_TAXI_BACK = 0.10, 0.14
 MAX_TAXI_SHARE = 0.85
 RAIN_ON_TAXIS = 0.7
 RIVER_MINUTES = 5.0  # a way over the bridges
