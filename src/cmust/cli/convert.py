@@ -8,11 +8,13 @@ from typing import Annotated
 import typer
 
 from cmust.city import City, open_city
+from cmust.city.labels import PublishedLabels
 from cmust.errors import IngestError
 from cmust.ingest.formats import (
     Imported,
     ImportSettings,
     Missing,
+    Timestamps,
     export_libcity,
     export_published,
     import_basicts,
@@ -116,6 +118,30 @@ def pems(
     _save(import_pems(source, settings, start=start, interval=interval, tasks=_split(tasks), key=key), target)
 
 
+@import_app.command("published")
+def published(
+    source: Source,
+    target: Target,
+    timezone: Timezone,
+    start: Annotated[str | None, typer.Option(help="Time of the first step; needed unless the files hold it.")] = None,
+    monday: Annotated[int, typer.Option(help="The number of Monday in the files.")] = 0,
+    name: Name = None,
+    kind: Kind = None,
+    unit: Unit = None,
+) -> None:
+    """The windows of the method's authors: a folder per task with train.npz, val.npz, test.npz."""
+    labels: PublishedLabels = {"timezone": timezone, "monday": monday, "source": f"published windows {source.name}"}
+    if start is not None:
+        labels["start"] = start
+    if name is not None:
+        labels["name"] = name
+    if kind:
+        labels["kind"] = _pairs("--kind", kind)
+    if unit:
+        labels["unit"] = _pairs("--unit", unit)
+    _save(Imported(City.from_published(source, **labels), ()), target)
+
+
 CityFile = Annotated[Path, typer.Argument(metavar="CITY", help="The city file to read.")]
 Folder = Annotated[Path, typer.Argument(metavar="TARGET", help="The folder to write; it must not exist yet.")]
 MissingRule = Annotated[Missing, typer.Option(help="What becomes of missing values.")]
@@ -123,9 +149,16 @@ TaskList = Annotated[list[str] | None, typer.Option("--task", help="Only this ta
 
 
 @export_app.command("published")
-def published(city: CityFile, target: Folder, missing: MissingRule = Missing.REFUSE, task: TaskList = None) -> None:
+def to_published(
+    city: CityFile,
+    target: Folder,
+    missing: MissingRule = Missing.REFUSE,
+    timestamps: Annotated[Timestamps, typer.Option(help="The six timestamp numbers.")] = Timestamps.SCALED,
+    task: TaskList = None,
+) -> None:
     """The authors' windows: a folder per task with train.npz, val.npz, test.npz."""
-    _report(export_published(_open(city, task), target, missing=missing, progress=_say), target)
+    notes = export_published(_open(city, task), target, missing=missing, timestamps=timestamps, progress=_say)
+    _report(notes, target)
 
 
 @export_app.command("libcity")

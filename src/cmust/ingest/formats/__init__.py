@@ -9,7 +9,7 @@ from cmust.ingest.formats.libcity import import_libcity
 from cmust.ingest.formats.libcity_export import export_libcity
 from cmust.ingest.formats.missing import Missing
 from cmust.ingest.formats.pems import import_pems
-from cmust.ingest.formats.published_export import export_published
+from cmust.ingest.formats.published_export import Timestamps, export_published
 from cmust.ingest.formats.wide import import_wide
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "ImportSettings",
     "Imported",
     "Missing",
+    "Timestamps",
     "export_libcity",
     "export_published",
     "import_basicts",
