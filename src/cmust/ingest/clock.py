@@ -1,0 +1,87 @@
+"""Intervals on the wall clock.
+
+A slot is a number: whole intervals since 1970-01-01 00:00 on the clock the records use. Records written in local time are
+counted in local slots at once. Records in UTC are counted in slots short enough that every change of the clocks falls between
+two of them, and these are put into local slots afterwards.
+
+The two hours of the year that are not like the others: what the clocks skip is missing (never zero); what they repeat is one
+slot that holds both passes, counts and sums added, means over both, the last value of the second. Nothing is divided: the
+city's totals are the records'. Records in local time cannot be told apart there anyway.
+"""
+
+from __future__ import annotations
+
+from math import gcd
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from cmust.city import nonexistent_times
+from cmust.errors import IngestError
+
+QUARTER = 900
+"""Seconds: every offset of a time zone since 1972, and every change of one, is a multiple."""
+
+Slots = npt.NDArray[np.int64]
+
+
+def base_seconds(interval: int, utc: bool) -> int:
+    """Length of the slots to count records in."""
+    return gcd(interval, QUARTER) if utc else interval
+
+
+def to_local_slots(slots: Slots, base: int, interval: int, timezone: str, utc: bool) -> Slots:
+    """Slots of ``base`` seconds (in UTC or already local) as local slots of ``interval`` seconds."""
+    if not utc:
+        return slots * base // interval
+    distinct, inverse = np.unique(slots, return_inverse=True)
+    moments = pd.DatetimeIndex((distinct * base).astype("datetime64[s]")).tz_localize("UTC")
+    local = moments.tz_convert(timezone).tz_localize(None).to_numpy().astype("datetime64[s]").astype(np.int64)
+    out: Slots = (local // interval)[inverse]
+    return out
+
+
+def to_epoch(moment: str, timezone: str, utc: bool, what: str) -> int:
+    """Seconds since 1970 of a local moment, on the clock the records use.
+
+    Raises:
+        IngestError: ``moment`` is not a time.
+    """
+    try:
+        stamp = pd.Timestamp(moment)
+        if stamp.tz is not None or stamp is pd.NaT:
+            raise ValueError("it has to be a local time without a zone")
+    except ValueError as error:
+        raise IngestError(f"{what} is '{moment}', which is not a time: write 2016-01-01 ({error})") from error
+    if utc:
+        stamp = stamp.tz_localize(timezone, ambiguous=True, nonexistent="shift_forward").tz_convert(None)
+    return int(stamp.to_datetime64().astype("datetime64[s]").astype(np.int64))
+
+
+def axis(first: int, count: int, interval: int) -> npt.NDArray[np.datetime64]:
+    """The starts of ``count`` local slots from ``first`` on, ``datetime64[s]``."""
+    return (np.arange(first, first + count, dtype=np.int64) * interval).astype("datetime64[s]")
+
+
+def skipped(time: npt.NDArray[np.datetime64], interval: int, timezone: str) -> npt.NDArray[np.bool_]:
+    """Which slots lie wholly in the hour that the clocks skip, bool ``(time,)``."""
+    last: Any = np.timedelta64(interval - 1, "s")
+    out: npt.NDArray[np.bool_] = nonexistent_times(time, timezone) & nonexistent_times(time + last, timezone)
+    return out
+
+
+def parse_interval(text: str) -> int:
+    """Seconds of ``30min``, ``5 min``, ``1h``, ``900s``, ``1d`` or ``1800``.
+
+    Raises:
+        IngestError: it is none of these, or does not divide a day.
+    """
+    try:
+        seconds = float(text) if text.strip().isdigit() else pd.Timedelta(text).total_seconds()
+    except ValueError as error:
+        raise IngestError(f"the interval is '{text}': write it like 30min, 1h or a number of seconds") from error
+    if seconds < 1 or seconds % 1 or 86_400 % seconds:
+        raise IngestError(f"the interval is '{text}', it has to divide a day: 5min, 15min, 30min, 1h ...")
+    return int(seconds)

@@ -1,0 +1,185 @@
+"""DuckDB as the engine: inside this process, memory bounded, what does not fit goes to disk."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import ibis
+import ibis.expr.datatypes as dt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from cmust.errors import IngestError
+from cmust.ingest import sources
+from cmust.ingest.sources import Layout
+from cmust.ingest.timeformats import ISO
+
+BATCH_BYTES = 1 << 28
+
+
+@ibis.udf.scalar.builtin(name="try_strptime")
+def _try_strptime(text: dt.string, pattern: dt.string) -> dt.timestamp:  # type: ignore[empty-body]
+    """DuckDB's own function."""
+
+
+class DuckEngine:
+    """DuckDB on a temporary folder.
+
+    Args:
+        threads: at most; all processors when None.
+        memory: at most, as DuckDB writes it; what is beyond is written to disk.
+        work: folder for temporary files; the system's when None. Needs about a third of the size of the CSV files.
+    """
+
+    def __init__(self, threads: int | None = None, memory: str = "1500MB", work: Path | str | None = None) -> None:
+        if work is not None:
+            Path(work).mkdir(parents=True, exist_ok=True)
+        self._folder = Path(tempfile.mkdtemp(prefix="cmust-ingest-", dir=work))
+        self._backend: Any = ibis.duckdb.connect(
+            threads=threads or os.cpu_count() or 1,
+            memory_limit=memory,
+            temp_directory=str(self._folder / "spill"),
+            preserve_insertion_order=False,
+        )
+        self._sql: Any = self._backend.con
+        self._made = 0
+        self._rejects = ""
+        self._files = ""
+
+    def __enter__(self) -> DuckEngine:
+        """The engine itself."""
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        """Close the connection and remove the temporary files."""
+        self._backend.disconnect()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def expand(self, inputs: Sequence[str | Path]) -> list[str]:
+        """All files the inputs name."""
+        return sources.expand(inputs, self._folder)
+
+    def head(self, file: str) -> list[str]:
+        """The first lines of a text file."""
+        return sources.local_head(file)
+
+    def batches(self, layout: Layout) -> list[Layout]:
+        """Pieces of whole files, up to :data:`BATCH_BYTES` each where files are small."""
+        pieces: list[list[str]] = []
+        size = BATCH_BYTES + 1
+        for file in layout.files:
+            bytes_here = os.path.getsize(file)
+            if size + bytes_here > BATCH_BYTES:
+                pieces.append([])
+                size = 0
+            pieces[-1].append(file)
+            size += bytes_here
+        return [replace(layout, files=tuple(piece)) for piece in pieces]
+
+    def scan(self, layout: Layout) -> Any:
+        """A view of the files; nothing is read yet."""
+        self._made += 1
+        self._files = ", ".join(layout.files[:3]) + (" ..." if len(layout.files) > 3 else "")
+        files = "[" + ", ".join(_text(file) for file in layout.files) + "]"
+        if layout.kind == "parquet":
+            self._rejects = ""
+            source = f"read_parquet({files})"
+        else:
+            self._rejects = f"rejects_{self._made}"
+            types = ", ".join(f"{_text(name)}: 'VARCHAR'" for name in layout.columns)
+            source = (
+                f"read_csv({files}, auto_detect=false, header={str(layout.header).lower()}, "
+                f"delim={_text(layout.delimiter)}, quote='\"', escape='\"', columns={{{types}}}, store_rejects=true, "
+                f"rejects_table='{self._rejects}', rejects_scan='{self._rejects}_scan', rejects_limit=0)"
+            )
+        columns = ", ".join(f"{_name(theirs)} AS {_name(ours)}" for ours, theirs in layout.wanted.items())
+        self._run(f"CREATE TEMP VIEW scan_{self._made} AS SELECT {columns}, FALSE AS unreadable FROM {source}")
+        return self._backend.table(f"scan_{self._made}")
+
+    def lost_lines(self) -> int:
+        """Lines DuckDB put aside; an open quote swallows lines, which are counted one by one."""
+        if not self._rejects:
+            return 0
+        lines = r"greatest(1, len(regexp_extract_all(csv_line, '[^\r\n]+')))"
+        rows = self._run(
+            f"SELECT coalesce(sum(n), 0) FROM (SELECT max(CASE WHEN error_type = 'UNQUOTED VALUE' THEN {lines} ELSE 1 END) "
+            f"AS n FROM {self._rejects} GROUP BY scan_id, file_id, line)"
+        ).fetchall()
+        self._run(f"DROP TABLE {self._rejects}")
+        self._run(f"DROP TABLE {self._rejects}_scan")
+        self._rejects = ""
+        return int(rows[0][0])
+
+    def text_to_time(self, column: Any, pattern: str) -> Any:
+        """A timestamp or null."""
+        if pattern == ISO:
+            # the cast reads more than ISO, such as 2016-2-3: what a strict reader refuses is refused here as well
+            usual = ((column.length() == 10) | (column.length() >= 16)) & (column.substr(4, 1) == "-")
+            usual &= (column.substr(7, 1) == "-") & (column.substr(11, 2) != "24")
+            return usual.ifelse(column, ibis.null("string")).try_cast("timestamp")
+        return _try_strptime(column, pattern)
+
+    def text_to_number(self, column: Any) -> Any:
+        """A float64 or null."""
+        return column.try_cast("float64")
+
+    def keep(self, name: str, table: Any) -> None:
+        """Write the rows to one more Parquet file of the kept table."""
+        folder = self._folder / name
+        folder.mkdir(exist_ok=True)
+        self._copy(table, folder / f"{len(list(folder.iterdir())):06d}.parquet")
+
+    def kept(self, name: str) -> Any:
+        """The kept table, read from its files."""
+        return self._view(f"read_parquet({_text(str(self._folder / name / '*.parquet'))})")
+
+    def upload(self, name: str, table: pa.Table) -> Any:
+        """A small table, by way of a file."""
+        path = self._folder / f"{name}.parquet"
+        pq.write_table(table, path)
+        return self._view(f"read_parquet({_text(str(path))})")
+
+    def fetch(self, table: Any) -> Iterator[pa.RecordBatch]:
+        """The rows, by way of a file: never all in memory."""
+        self._made += 1
+        path = self._folder / f"fetched_{self._made}.parquet"
+        self._copy(table, path)
+        with pq.ParquetFile(path) as file:
+            yield from file.iter_batches()
+        path.unlink()
+
+    def _view(self, source: str) -> Any:
+        self._made += 1
+        self._run(f"CREATE TEMP VIEW view_{self._made} AS SELECT * FROM {source}")
+        return self._backend.table(f"view_{self._made}")
+
+    def _copy(self, table: Any, path: Path) -> None:
+        # the SQL is run by DuckDB directly: not all versions of both go together beyond compiling
+        self._run(f"COPY ({self._backend.compile(table)}) TO {_text(str(path))} (FORMAT parquet)")
+
+    def _run(self, sql: str) -> Any:
+        try:
+            return self._sql.execute(sql)
+        except duckdb.Error as error:
+            said = re.sub(r"\s+", " ", str(error).split("\nLINE")[0]).strip()[:300]
+            if "disk" in said.lower() or "OutOfMemory" in type(error).__name__:
+                raise IngestError(f"not enough room to read the records ({said}): give another --work-dir") from error
+            raise IngestError(
+                f"{self._files or 'a file'} cannot be read ({said}): get it again or leave it out"
+            ) from error
+
+
+def _text(value: str) -> str:
+    return "'" + value.replace("'", "''") + "'"
+
+
+def _name(value: str) -> str:
+    return '"' + value.replace('"', '""') + '"'

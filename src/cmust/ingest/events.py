@@ -1,0 +1,565 @@
+"""Events to counts: records with a time and a place become values per cell and interval.
+
+The way of a record: read once, typed, given the first reason that speaks against it (or none), and kept in a table of small
+numbers (reason, cell, slot, weights). Two queries over that table, per event, count the reasons and sum what is kept; only
+these sums come into Python, where the cells are chosen and the steps laid out. The expressions are the same on every engine.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import ibis
+import numpy as np
+import numpy.typing as npt
+
+from cmust.city import City, Task
+from cmust.errors import IngestError
+from cmust.ingest import clock, typed
+from cmust.ingest.engine import Engine
+from cmust.ingest.places import Grid, Zones, id_text, locate_points
+from cmust.ingest.reasons import Account, Reason, Report, add_counts
+from cmust.ingest.sources import Column, Layout, Reading, read_layouts
+
+Progress = Callable[[str, float], None]
+"""Called with what is being done and the share done, 0 to 1."""
+
+MAX_CATEGORIES = 64
+MAX_BYTES = 4 << 30
+FAULTS = (Reason.NO_TIME, Reason.BAD_TIME, Reason.NO_PLACE, Reason.BAD_PLACE, Reason.SWAPPED, Reason.UNKNOWN_ZONE)
+
+
+@dataclass(frozen=True)
+class Event:
+    """A time and a place in a record; a trip has two.
+
+    Attributes:
+        name: for reports: ``pickup``.
+        time: its column.
+        lon: longitude column, with ``lat``; not with ``zone``.
+        lat: latitude column.
+        zone: zone-id column.
+    """
+
+    name: str
+    time: Column
+    lon: Column | None = None
+    lat: Column | None = None
+    zone: Column | None = None
+
+
+@dataclass(frozen=True)
+class Measure:
+    """What becomes a task: the number of events, or the sum of a weight over them.
+
+    Attributes:
+        task: its name; with categories, the part in front of the category's name (may be empty).
+        event: whose time and place count.
+        weight: a name in :attr:`EventPlan.weights`; None counts events.
+        unit: without the interval: ``trips``.
+        kind: of the task.
+        description: of the task.
+    """
+
+    task: str
+    event: str
+    weight: str | None = None
+    unit: str = "events"
+    kind: str = "count"
+    description: str = ""
+
+
+@dataclass(frozen=True)
+class EventPlan:
+    """Everything that decides what city the records become.
+
+    Attributes:
+        name: of the city.
+        events: one, or two for trips: the start and the end.
+        measures: the tasks.
+        place: grid or zones.
+        timezone: IANA name of the city's zone.
+        interval: seconds.
+        weights: weight name -> column.
+        category: column; a task per category and measure.
+        categories: those wanted; all that are found when empty.
+        utc: whether the records' times are UTC; else local wall-clock time.
+        time_format: see :mod:`cmust.ingest.timeformats`; found out when None.
+        start: first local time that counts; the first found when None.
+        stop: local time after the last; the last found when None.
+        min_total: a cell is kept with at least this many events, over all events and categories.
+        cells: names of the cells to keep instead of by ``min_total``.
+        whole_records: throw both ends of a trip away when one has no usable time or place.
+        max_bad_share: stop when more than this share of the records is thrown away.
+        source: of the city.
+        description: of the city.
+    """
+
+    name: str
+    events: tuple[Event, ...]
+    measures: tuple[Measure, ...]
+    place: Grid | Zones
+    timezone: str
+    interval: int
+    weights: dict[str, Column]
+    category: Column | None = None
+    categories: tuple[str, ...] = ()
+    utc: bool = False
+    time_format: str | None = None
+    start: str | None = None
+    stop: str | None = None
+    min_total: int = 1
+    cells: tuple[str, ...] | None = None
+    whole_records: bool = False
+    max_bad_share: float = 0.5
+    source: str = ""
+    description: str = ""
+
+
+@dataclass(frozen=True)
+class Ingested:
+    """A city and the account of the records it was made from."""
+
+    city: City
+    report: Report
+
+
+@dataclass
+class _Sums:
+    """What one event came to, per (cell, local slot, category): arrays ``(group,)`` and weights ``(weight, group)``."""
+
+    cell: npt.NDArray[np.int64]
+    slot: npt.NDArray[np.int64]
+    category: npt.NDArray[np.int64]
+    count: npt.NDArray[np.int64]
+    weights: npt.NDArray[np.float64]
+
+    def only(self, which: npt.NDArray[np.bool_]) -> _Sums:
+        """The groups where ``which`` holds."""
+        return _Sums(
+            self.cell[which], self.slot[which], self.category[which], self.count[which], self.weights[:, which]
+        )
+
+
+def ingest_events(
+    inputs: Sequence[str | Path],
+    plan: EventPlan,
+    engine: Engine,
+    reading: Reading | None = None,
+    progress: Progress = lambda what, share: None,
+    enrich: Callable[[Any], Any] | None = None,
+) -> Ingested:
+    """Make a city from event records.
+
+    Args:
+        inputs: files, folders or patterns; CSV (also gz, zip) or Parquet.
+        plan: what to make of them.
+        engine: open; from :func:`cmust.ingest.engine.open_engine`.
+        reading: delimiter and column names, where the files do not say.
+        progress: told how far it is.
+        enrich: adds columns to the table just read (a join); weights may name them by ``weights[name] = ""``.
+
+    Raises:
+        IngestError: the files cannot be read as told, nothing is left, or too much would be thrown away.
+    """
+    _check_plan(plan)
+    files = engine.expand(inputs)
+    layouts = read_layouts(files, _columns(plan), reading or Reading(), engine.head)
+    typed.check_files(files)
+    accounts = {event.name: Account(event.name) for event in plan.events}
+    pieces = [piece for layout in layouts for piece in engine.batches(layout)]
+    for done, piece in enumerate(pieces):
+        progress(f"reading {Path(piece.files[0]).name}", 0.8 * done / len(pieces))
+        _read_piece(engine, piece, plan, enrich)
+        lost = engine.lost_lines()
+        for account in accounts.values():
+            account.records += lost
+            account.throw(Reason.UNREADABLE, lost)
+    table = engine.kept("events")
+    if isinstance(plan.place, Zones) and plan.events[0].zone is None:
+        progress("finding the zones of points near borders", 0.8)
+        table = _locate(engine, table, plan)
+    names: list[str] = []
+    sums = {}
+    for at, event in enumerate(plan.events):
+        progress(f"counting: {event.name}", 0.85)
+        add_counts(accounts[event.name], _count_reasons(engine, table, at))
+        sums[event.name] = _sum(engine, table, plan, at, names)
+    report = Report(list(accounts.values()))
+    progress("laying out the city", 0.95)
+    city = _build(plan, sums, names, accounts, report)
+    for account in report.accounts:
+        account.check()
+    report.check_bad_share(plan.max_bad_share)
+    progress("done", 1.0)
+    return Ingested(city, report)
+
+
+def slug(text: str) -> str:
+    """A task name from any text: ``CRIMINAL DAMAGE`` -> ``criminal_damage``."""
+    return re.sub(r"[^a-z0-9]+", "_", text.strip().lower()).strip("_") or "empty"
+
+
+def per_interval(unit: str, interval: int) -> str:
+    """``trips`` -> ``trips / 30 min``."""
+    for length, name in ((86_400, "day"), (3600, "h"), (60, "min")):
+        if interval % length == 0:
+            return f"{unit} / {interval // length} {name}"
+    return f"{unit} / {interval} s"
+
+
+def _check_plan(plan: EventPlan) -> None:
+    clock.parse_interval(str(plan.interval))
+    names = {event.name for event in plan.events}
+    for event in plan.events:
+        by_zone, by_point = event.zone is not None, event.lon is not None and event.lat is not None
+        if by_zone == by_point:
+            raise IngestError(f"{event.name}: give either a longitude and a latitude column, or a zone column")
+        if by_zone and not isinstance(plan.place, Zones):
+            raise IngestError(f"{event.name}: a zone column needs zones: give the file of the zones, not a grid")
+    for measure in plan.measures:
+        if measure.event not in names or (measure.weight is not None and measure.weight not in plan.weights):
+            raise IngestError(f"task '{measure.task}' names an event or a weight that the plan does not have")
+    if not 0 <= plan.max_bad_share <= 1:
+        raise IngestError(f"the bad share allowed is {plan.max_bad_share}, it has to be between 0 and 1")
+
+
+def _columns(plan: EventPlan) -> dict[str, Column]:
+    """What the plan calls a column -> its spellings in the files."""
+    columns: dict[str, Column] = {}
+    for at, event in enumerate(plan.events):
+        for field in ("time", "lon", "lat", "zone"):
+            spelling = getattr(event, field)
+            if spelling is not None:
+                columns[f"{field}{at}"] = spelling
+    if plan.category is not None:
+        columns["category"] = plan.category
+    columns |= {f"weight_{name}": column for name, column in plan.weights.items() if column}
+    return columns
+
+
+def _read_piece(engine: Engine, piece: Layout, plan: EventPlan, enrich: Callable[[Any], Any] | None) -> None:
+    """Read one piece of the files into the kept table: per event reason, cell (or point) and slot; category; weights."""
+    pattern = typed.time_pattern(piece, [f"time{at}" for at in range(len(plan.events))], plan.time_format, plan.utc)
+    raw = engine.scan(piece)
+    if enrich is not None:
+        raw = enrich(raw)
+    # times and numbers are parsed in a first step, so that every later use of them refers to the parsed value
+    parsed = {}
+    for at, event in enumerate(plan.events):
+        parsed[f"t{at}"] = typed.seconds(engine, raw[f"time{at}"], pattern, plan.utc)
+        if event.lon is not None:
+            parsed[f"x{at}"] = typed.number(engine, raw[f"lon{at}"])
+            parsed[f"y{at}"] = typed.number(engine, raw[f"lat{at}"])
+    for name in plan.weights:
+        parsed[f"w_{name}"] = typed.number(engine, raw[f"weight_{name}"])
+    table = raw.mutate(**parsed)
+    out: dict[str, Any] = {}
+    for at, event in enumerate(plan.events):
+        table, cell = _place(engine, table, plan, at)
+        table = table.mutate(**{f"own{at}": typed.first_reason(*_own_reasons(table, plan, at, cell))})
+        if cell is None:  # the point is kept, and located when all are read
+            good = table[f"own{at}"] == Reason.KEPT
+            out |= {axis: good.ifelse(table[axis], ibis.null("float64")) for axis in (f"x{at}", f"y{at}")}
+        else:
+            out[f"c{at}"] = cell
+    shared = _shared_reasons(table, plan)
+    base = clock.base_seconds(plan.interval, plan.utc)
+    for at in range(len(plan.events)):
+        other = []
+        if plan.whole_records and len(plan.events) == 2:
+            other = [(table[f"own{1 - at}"].isin([int(reason) for reason in FAULTS]), Reason.OTHER_END)]
+        late = typed.first_reason(*shared, *other)
+        own = table[f"own{at}"]
+        out[f"r{at}"] = (own == Reason.KEPT).ifelse(late, own)
+        out[f"s{at}"] = (table[f"t{at}"] // base).cast("int64")
+    out |= {f"w_{name}": table[f"w_{name}"] for name in plan.weights}
+    if plan.category is not None:
+        out["category"] = table["category"].cast("string").strip()
+    engine.keep("events", table.select(**out))
+
+
+def _place(engine: Engine, table: Any, plan: EventPlan, at: int) -> tuple[Any, Any]:
+    """The table, and the cell of event ``at`` as an expression of it (null outside); None if points are located later."""
+    place = plan.place
+    if isinstance(place, Grid):
+        table = table.mutate(**{f"cell{at}": place.cell(table[f"x{at}"], table[f"y{at}"])})
+        return table, table[f"cell{at}"]
+    if plan.events[at].lon is not None:
+        return table, None
+    import pyarrow as pa
+
+    known = engine.upload(
+        "zone_ids", pa.table({f"id{at}": list(place.ids), f"cell{at}": pa.array(range(len(place)), pa.int32())})
+    )
+    table = table.mutate(**{f"zone_text{at}": id_text(table[f"zone{at}"])})
+    table = table.left_join(known, table[f"zone_text{at}"] == known[f"id{at}"])
+    return table, table[f"cell{at}"]
+
+
+def _own_reasons(table: Any, plan: EventPlan, at: int, cell: Any) -> list[tuple[Any, Reason]]:
+    """What speaks against event ``at`` itself, most basic first."""
+    event, time = plan.events[at], table[f"t{at}"]
+    reasons = [
+        (table.unreadable, Reason.UNREADABLE),
+        (typed.empty(table[f"time{at}"]), Reason.NO_TIME),
+        (time.isnull(), Reason.BAD_TIME),
+    ]
+    if plan.start is not None:
+        reasons.append((time < clock.to_epoch(plan.start, plan.timezone, plan.utc, "start"), Reason.OUTSIDE_PERIOD))
+    if plan.stop is not None:
+        reasons.append((time >= clock.to_epoch(plan.stop, plan.timezone, plan.utc, "stop"), Reason.OUTSIDE_PERIOD))
+    if event.zone is not None:
+        zone = table[f"zone{at}"]
+        return [*reasons, (typed.empty(zone), Reason.NO_PLACE), (cell.isnull(), Reason.UNKNOWN_ZONE)]
+    lon, lat = table[f"x{at}"], table[f"y{at}"]
+    west, south, east, north = plan.place.box
+    # the place the other way round is inside, as it stands it is not
+    swapped = (lat >= west) & (lat < east) & (lon >= south) & (lon < north)
+    inside = (lon >= west) & (lon < east) & (lat >= south) & (lat < north)
+    return [
+        *reasons,
+        (typed.empty(table[f"lon{at}"]) | typed.empty(table[f"lat{at}"]), Reason.NO_PLACE),
+        ((lon == 0) & (lat == 0), Reason.NO_PLACE),
+        (swapped & ~inside, Reason.SWAPPED),
+        (lon.isnull() | lat.isnull() | (lon.abs() > 180) | (lat.abs() > 90), Reason.BAD_PLACE),
+        (~inside, Reason.OUTSIDE),
+    ]
+
+
+def _shared_reasons(table: Any, plan: EventPlan) -> list[tuple[Any, Reason]]:
+    """What speaks against a record as a whole."""
+    reasons = []
+    if plan.category is not None:
+        category = table["category"].cast("string").strip()
+        reasons.append((typed.empty(table["category"]), Reason.NO_CATEGORY))
+        if plan.categories:
+            reasons.append((~category.isin(list(plan.categories)), Reason.OTHER_CATEGORY))
+    for name in plan.weights:
+        value = table[f"w_{name}"]
+        reasons += [
+            (typed.empty(table[f"weight_{name}"]), Reason.NO_VALUE),
+            (value.isnull(), Reason.BAD_VALUE),
+            (value < 0, Reason.NEGATIVE),
+        ]
+    if len(plan.events) == 2:
+        reasons.append((table.t1 < table.t0, Reason.END_BEFORE_START))
+    return reasons
+
+
+def _locate(engine: Engine, table: Any, plan: EventPlan) -> Any:
+    """Cells by polygons for all events; a point in no polygon is outside."""
+    assert isinstance(plan.place, Zones)
+    ends = range(len(plan.events))
+    table = locate_points(engine, table, plan.place, [(f"x{at}", f"y{at}", f"c{at}") for at in ends])
+    outside = {
+        f"r{at}": typed.first_reason(
+            *((table[f"r{at}"] == code, code) for code in Reason if code != Reason.KEPT),
+            (table[f"c{at}"].isnull(), Reason.OUTSIDE),
+        )
+        for at in ends
+    }
+    table = table.mutate(**outside)
+    engine.keep("located", table.select(*[c for c in table.columns if re.fullmatch(r"[crs]\d|w_.*|category", c)]))
+    return engine.kept("located")
+
+
+def _count_reasons(engine: Engine, table: Any, at: int) -> dict[int, int]:
+    """Records by reason code, for event ``at``."""
+    counted = table.group_by(reason=table[f"r{at}"]).aggregate(n=table.count())
+    counts: dict[int, int] = {}
+    for batch in engine.fetch(counted):
+        for reason, n in zip(batch.column("reason").to_pylist(), batch.column("n").to_pylist(), strict=True):
+            counts[reason] = counts.get(reason, 0) + n
+    return counts
+
+
+def _sum(engine: Engine, table: Any, plan: EventPlan, at: int, categories: list[str]) -> _Sums:
+    """Counts and weights of what is kept of event ``at``; categories met are added to ``categories``."""
+    good = table.filter(table[f"r{at}"] == int(Reason.KEPT))
+    keys = {"cell": good[f"c{at}"], "slot": good[f"s{at}"]}
+    if plan.category is not None:
+        keys["category"] = good["category"]
+    weights = {f"w_{name}": good[f"w_{name}"].sum() for name in plan.weights}
+    grouped = good.group_by(**keys).aggregate(n=good.count(), **weights)
+    parts: list[_Sums] = []
+    for batch in engine.fetch(grouped):
+        number = {name: batch.column(name).to_numpy(zero_copy_only=False) for name in ("cell", "slot", "n", *weights)}
+        category = np.zeros(len(number["n"]), dtype=np.int64)
+        if plan.category is not None:
+            category = _category_numbers(batch.column("category"), categories, plan)
+        parts.append(
+            _Sums(
+                number["cell"].astype(np.int64),
+                number["slot"].astype(np.int64),
+                category,
+                number["n"].astype(np.int64),
+                np.array([number[name] for name in weights], dtype=np.float64).reshape(len(weights), len(category)),
+            )
+        )
+    if not parts:
+        none = np.zeros(0, dtype=np.int64)
+        return _Sums(none, none, none, none, np.zeros((len(weights), 0)))
+    sums = _Sums(
+        *(np.concatenate([getattr(part, field) for part in parts]) for field in ("cell", "slot", "category", "count")),
+        np.concatenate([part.weights for part in parts], axis=1),
+    )
+    base = clock.base_seconds(plan.interval, plan.utc)
+    return replace(sums, slot=clock.to_local_slots(sums.slot, base, plan.interval, plan.timezone, plan.utc))
+
+
+def _category_numbers(column: Any, categories: list[str], plan: EventPlan) -> npt.NDArray[np.int64]:
+    encoded = column.dictionary_encode()
+    numbers = []
+    for name in encoded.dictionary.to_pylist():
+        if name not in categories:
+            categories.append(name)
+        numbers.append(categories.index(name))
+    if len(categories) > MAX_CATEGORIES:
+        raise IngestError(
+            f"column '{plan.category}' holds more than {MAX_CATEGORIES} categories ({', '.join(categories[:5])}, ...): name "
+            "those wanted, each becomes a task"
+        )
+    return np.array(numbers, dtype=np.int64)[encoded.indices.to_numpy()]
+
+
+def _build(
+    plan: EventPlan, sums: dict[str, _Sums], categories: list[str], accounts: dict[str, Account], report: Report
+) -> City:
+    """Choose cells and steps, lay out the tasks, and settle the accounts for what falls out by that."""
+    _check_caught(plan, accounts)
+    first, steps = _range(plan, sums)
+    time = clock.axis(first, steps, plan.interval)
+    skipped = clock.skipped(time, plan.interval, plan.timezone)
+    for name, one in sums.items():
+        lost = skipped[one.slot - first]
+        accounts[name].throw(Reason.SKIPPED_HOUR, int(one.count[lost].sum()))
+        accounts[name].kept -= int(one.count[lost].sum())
+        sums[name] = one.only(~lost)
+    cells = _choose_cells(plan, sums)
+    position = np.full(len(plan.place), -1, dtype=np.int64)
+    position[cells] = np.arange(len(cells))
+    for name, one in sums.items():
+        small = position[one.cell] < 0
+        accounts[name].throw(Reason.FEW_IN_CELL, int(one.count[small].sum()))
+        accounts[name].kept -= int(one.count[small].sum())
+        sums[name] = one.only(~small)
+    labels = _labels(plan, categories)
+    if steps * len(cells) * len(plan.measures) * len(labels) * 4 > MAX_BYTES:
+        raise IngestError(
+            f"{steps} steps x {len(cells)} cells x {len(plan.measures) * len(labels)} tasks do not fit into "
+            f"{MAX_BYTES >> 30} GiB: a shorter period, a longer interval, a coarser grid or a higher threshold"
+        )
+    lon, lat = plan.place.centres()
+    shared: dict[str, Any] = {
+        "time": time,
+        "nodes": tuple(np.array(plan.place.names, dtype=object)[cells]),
+        "lon": lon[cells],
+        "lat": lat[cells],
+        "interval": plan.interval,
+        "geometry": tuple(plan.place.geometry(int(cell)) for cell in cells),
+    }
+    tasks = {}
+    for measure in plan.measures:
+        one = sums[measure.event]
+        amounts = one.count if measure.weight is None else one.weights[list(plan.weights).index(measure.weight)]
+        for number, label in labels:
+            mine = one.category == number
+            values = np.zeros((steps, len(cells)), dtype=np.float64)
+            np.add.at(values, (one.slot[mine] - first, position[one.cell[mine]]), amounts[mine])
+            values[skipped] = np.nan
+            name = "_".join(part for part in (measure.task, label) if part)
+            if name in tasks:
+                raise IngestError(f"two tasks would be called '{name}': name the categories wanted")
+            unit = per_interval(measure.unit, plan.interval)
+            numbers = values.astype(np.float32)[:, :, None]
+            tasks[name] = Task(name, numbers, unit=unit, kind=measure.kind, description=measure.description, **shared)
+    if skipped.any():
+        report.notes.append(f"{int(skipped.sum())} steps from {time[skipped][0]} on do not exist on the clock: missing")
+    return City(plan.name, tasks, timezone=plan.timezone, source=plan.source, description=plan.description)
+
+
+def _labels(plan: EventPlan, categories: list[str]) -> list[tuple[int, str]]:
+    """Category numbers and the task names they make, in the order asked for, else by name."""
+    if plan.category is None:
+        return [(0, "")]
+    wanted = list(plan.categories) or sorted(categories)
+    missing = [name for name in wanted if name not in categories]
+    if missing:
+        raise IngestError(f"no record kept has the category '{missing[0]}'; there are {', '.join(sorted(categories))}")
+    return [(categories.index(name), slug(name)) for name in wanted]
+
+
+def _check_caught(plan: EventPlan, accounts: dict[str, Account]) -> None:
+    """Refuse a run that keeps nothing, or that reads the coordinates the wrong way round."""
+    for account in accounts.values():
+        if account.records == 0:
+            raise IngestError("the files hold no records: get them again, or name others")
+        exchanged = account.thrown.get(Reason.SWAPPED, 0)
+        if exchanged > account.kept:
+            raise IngestError(
+                f"{account.name}: longitude and latitude are exchanged: {exchanged:,} of {account.records:,} records lie in "
+                f"the box the other way round, {account.kept:,} as they are: exchange the two columns"
+            )
+    if not any(account.kept for account in accounts.values()):
+        box = (
+            ""
+            if plan.cells
+            else f"; the box is {','.join(f'{edge:g}' for edge in plan.place.box)} (west,south,east,north)"
+        )
+        said = ". ".join(account.summary() for account in accounts.values())
+        raise IngestError(f"no record is left: {said}{box}: check columns, box and period")
+
+
+def _range(plan: EventPlan, sums: dict[str, _Sums]) -> tuple[int, int]:
+    """First local slot and number of slots: as asked for, or from the first record to the last."""
+    slots = np.concatenate([one.slot for one in sums.values()])
+    counts = np.concatenate([one.count for one in sums.values()])
+    bounds = []
+    for what, given, found in (("start", plan.start, slots.min()), ("stop", plan.stop, slots.max() + 1)):
+        if given is None:
+            bounds.append(int(found))
+            continue
+        moment = clock.to_epoch(given, plan.timezone, False, what)
+        if moment % plan.interval:
+            raise IngestError(f"{what} is {given}, which is not where an interval of {plan.interval} s begins")
+        bounds.append(moment // plan.interval)
+    first, stop = bounds
+    if stop <= first:
+        raise IngestError(f"the period from {plan.start} to {plan.stop} is empty: stop has to be after start")
+    order = np.argsort(slots)
+    share = np.cumsum(counts[order]) / counts.sum()
+    low, high = (int(slots[order][min(np.searchsorted(share, edge), len(order) - 1)]) for edge in (0.0005, 0.9995))
+    day = max(1, 86_400 // plan.interval)
+    if stop - first > 2 * (high - low + 2 * day):
+        inner = clock.axis(low, high - low + 1, plan.interval)[[0, -1]]
+        outer = clock.axis(first, stop - first, plan.interval)[[0, -1]]
+        raise IngestError(
+            f"a few records reach far: times run from {outer[0]} to {outer[1]}, but 99.9% lie from {inner[0]} to {inner[1]}: "
+            "give --start and --stop"
+        )
+    return first, stop - first
+
+
+def _choose_cells(plan: EventPlan, sums: dict[str, _Sums]) -> npt.NDArray[np.int64]:
+    """The cells to keep: those named, or those with enough events, counted over all events and categories."""
+    if plan.cells is not None:
+        at = {name: cell for cell, name in enumerate(plan.place.names)}
+        unknown = [name for name in plan.cells if name not in at]
+        if unknown:
+            raise IngestError(f"there is no cell '{unknown[0]}' in the grid or zones: the city has another grid")
+        return np.array([at[name] for name in plan.cells], dtype=np.int64)
+    totals = np.zeros(len(plan.place), dtype=np.int64)
+    for one in sums.values():
+        np.add.at(totals, one.cell, one.count)
+    cells = np.flatnonzero(totals >= plan.min_total)
+    if not len(cells):
+        raise IngestError(
+            f"no cell has {plan.min_total} events or more, the fullest has {int(totals.max()):,}: a lower threshold, a coarser "
+            "grid or a longer period"
+        )
+    return cells

@@ -1,0 +1,287 @@
+"""Finding the input files and what is in them: kind, delimiter, columns. Nothing is read beyond the first lines.
+
+Files that spell their columns differently (the same source over the years) are grouped into layouts; each layout is then read
+in one go and its columns renamed to what the caller calls them.
+"""
+
+from __future__ import annotations
+
+import csv
+import difflib
+import glob
+import gzip
+import io
+import shutil
+import zipfile
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from cmust.errors import IngestError
+
+Column = str | tuple[str, ...]
+"""A column name, or the spellings it is known by, most wanted first."""
+
+DELIMITERS = (",", ";", "\t", "|")
+HEAD_LINES = 400
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Files that are read alike.
+
+    Attributes:
+        files: their paths (or addresses, for Spark).
+        kind: ``csv`` or ``parquet``.
+        columns: all columns in file order.
+        wanted: what the caller calls a column -> its name in these files; what is optional and not there is left out.
+        delimiter: between fields; empty for Parquet.
+        header: whether the first line of each file names the columns.
+        sample: the first records as texts, for CSV only.
+    """
+
+    files: tuple[str, ...]
+    kind: str
+    columns: tuple[str, ...]
+    wanted: dict[str, str]
+    delimiter: str = ""
+    header: bool = True
+    sample: tuple[tuple[str, ...], ...] = ()
+
+    def sample_of(self, name: str) -> list[str]:
+        """The first values of a wanted column, as texts (CSV only)."""
+        at = self.columns.index(self.wanted[name])
+        return [row[at] for row in self.sample if len(row) > at]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How the files are to be read, as far as the user says so.
+
+    Attributes:
+        delimiter: between fields; found out when None.
+        columns: names of the columns of files without a header line; None: the first line is the header.
+    """
+
+    delimiter: str | None = None
+    columns: tuple[str, ...] | None = None
+
+
+HeadReader = Callable[[str], list[str]]
+"""Gives the first lines of a text file."""
+
+
+def expand(inputs: Sequence[str | Path], work: Path) -> list[str]:
+    """All files that ``inputs`` (paths, folders, globs) name; zip archives are unpacked into ``work``.
+
+    Raises:
+        IngestError: something names no file, or an archive is damaged or holds no table.
+    """
+    files: list[str] = []
+    for item in map(str, inputs):
+        if Path(item).is_dir():
+            found = sorted(str(path) for path in Path(item).iterdir() if _is_table(path))
+        else:
+            found = [item] if Path(item).is_file() else sorted(glob.glob(item, recursive=True))
+        if not found:
+            raise IngestError(f"there is no file {item}: check the path (quote a pattern such as 'trips/*.csv')")
+        for path in found:
+            files.extend(_unpack(Path(path), work) if path.lower().endswith(".zip") else [path])
+    doubles = sorted({file for file in files if files.count(file) > 1})
+    if doubles:
+        raise IngestError(f"{doubles[0]} is named twice: its records would count double")
+    return files
+
+
+def read_layouts(
+    files: Sequence[str],
+    required: Mapping[str, Column],
+    reading: Reading,
+    head: HeadReader,
+    optional: Mapping[str, Column] | None = None,
+) -> list[Layout]:
+    """Look at the first lines of every file and group the files by layout.
+
+    Args:
+        files: from :func:`expand`.
+        required: what the caller calls a column -> its spellings.
+        reading: what the user says about the files.
+        head: gives the first lines of a text file.
+        optional: further columns that may be absent.
+
+    Raises:
+        IngestError: a file is empty, damaged, of an unknown kind, or lacks a column.
+    """
+    groups: dict[tuple[object, ...], list[str]] = {}
+    layouts: dict[tuple[object, ...], Layout] = {}
+    for file in files:
+        layout = (_parquet_layout if is_parquet(file) else _csv_layout)(file, required, optional or {}, reading, head)
+        # files with the same columns in the same order are one layout, whatever their first records
+        key = (layout.kind, layout.columns, layout.delimiter, layout.header)
+        groups.setdefault(key, []).append(file)
+        layouts.setdefault(key, layout)
+    return [
+        Layout(tuple(group), one.kind, one.columns, one.wanted, one.delimiter, one.header, one.sample)
+        for group, one in ((groups[key], layouts[key]) for key in groups)
+    ]
+
+
+def is_parquet(file: str) -> bool:
+    """Whether the name says Parquet."""
+    return file.lower().endswith((".parquet", ".pq"))
+
+
+def local_head(file: str) -> list[str]:
+    """The first lines of a local text file, plain or gzipped.
+
+    Raises:
+        IngestError: it cannot be opened or is not what its name says.
+    """
+    try:
+        with (gzip.open if file.lower().endswith(".gz") else open)(file, "rb") as stream:
+            lines = []
+            for _ in range(HEAD_LINES):
+                line = stream.readline(1_000_000)
+                if not line:
+                    break
+                lines.append(line.decode("utf-8-sig" if not lines else "utf-8", errors="replace").rstrip("\r\n"))
+    except EOFError:
+        return lines  # a damaged end is found when the file is read
+    except (OSError, zlib.error) as error:
+        raise IngestError(f"{file} cannot be read ({error}): get it again") from error
+    return lines
+
+
+def find_column(column: Column, columns: Sequence[str]) -> str | None:
+    """The name in ``columns`` that is one of the spellings: as written, or apart from case and outer blanks."""
+    spellings = (column,) if isinstance(column, str) else column
+    for spelling in spellings:
+        if spelling in columns:
+            return spelling
+    plain = {name.strip().casefold(): name for name in reversed(columns)}
+    for spelling in spellings:
+        if spelling.strip().casefold() in plain:
+            return plain[spelling.strip().casefold()]
+    return None
+
+
+def _is_table(path: Path) -> bool:
+    name = path.name.lower()
+    return not name.startswith(".") and name.endswith((".csv", ".csv.gz", ".tsv", ".txt", ".zip", ".parquet", ".pq"))
+
+
+def _unpack(archive: Path, work: Path) -> list[str]:
+    folder = work / "unpacked" / f"{archive.name}-{zlib.crc32(str(archive).encode()):08x}"
+    try:
+        with zipfile.ZipFile(archive) as packed:
+            members = [m for m in packed.infolist() if not m.is_dir() and _is_table(Path(m.filename))]
+            members = [m for m in members if not m.filename.startswith("__MACOSX")]
+            if not members:
+                raise IngestError(f"{archive} holds no CSV or Parquet file: unpack it and name the table")
+            out = []
+            for number, member in enumerate(members):
+                target = folder / f"{number}-{Path(member.filename).name}"  # never the member's own path
+                target.parent.mkdir(parents=True, exist_ok=True)
+                with packed.open(member) as source, target.open("wb") as sink:
+                    shutil.copyfileobj(source, sink, 1 << 20)
+                out.append(str(target))
+            return out
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError) as error:
+        raise IngestError(f"{archive} cannot be unpacked ({error}): get it again") from error
+
+
+def _parquet_layout(
+    file: str, required: Mapping[str, Column], optional: Mapping[str, Column], reading: Reading, head: HeadReader
+) -> Layout:
+    if "://" in file:
+        columns = tuple(head(file))
+    else:
+        try:
+            schema = pq.read_schema(file)
+        except (OSError, pa.ArrowException) as error:
+            raise IngestError(f"{file} is not a readable Parquet file ({error}): get it again") from error
+        columns = tuple(schema.names)
+    return Layout((file,), "parquet", columns, _match(file, required, optional, columns))
+
+
+def _csv_layout(
+    file: str, required: Mapping[str, Column], optional: Mapping[str, Column], reading: Reading, head: HeadReader
+) -> Layout:
+    lines = [line for line in head(file) if line.strip()]
+    if not lines:
+        raise IngestError(f"{file} is empty: leave it out or get it again")
+    if lines[0].startswith("PAR1"):
+        raise IngestError(f"{file} is a Parquet file: give it a name that ends with .parquet")
+    choices = (reading.delimiter,) if reading.delimiter else DELIMITERS
+    tables = {mark: list(csv.reader(io.StringIO("\n".join(lines)), delimiter=mark)) for mark in choices}
+    if reading.columns is not None:
+        names = list(reading.columns)
+        fitting = [mark for mark, rows in tables.items() if len(rows[0]) == len(names)]
+        if not fitting:
+            widths = ", ".join(f"{len(rows[0])} with {mark!r}" for mark, rows in tables.items())
+            raise IngestError(
+                f"{file}: {len(names)} columns were named, but its first line has {widths}: name all columns, "
+                "or give the delimiter"
+            )
+        wanted = _match(file, required, optional, names)
+        return Layout((file,), "csv", tuple(names), wanted, fitting[0], False, _texts(tables[fitting[0]]))
+    for mark, rows in tables.items():
+        header = [name.strip() for name in rows[0]]
+        if all(find_column(column, header) is not None for column in required.values()):
+            break
+    else:  # say what is missing with the delimiter that makes the most columns
+        mark, rows = max(tables.items(), key=lambda item: len(item[1][0]))
+        header = [name.strip() for name in rows[0]]
+    wanted = _match(file, required, optional, header, "its first line names")
+    columns = _unique(header + _extra_fields(rows, len(header)))
+    return Layout((file,), "csv", tuple(columns), wanted, mark, True, _texts(rows[1:]))
+
+
+def _extra_fields(rows: list[list[str]], width: int) -> list[str]:
+    """Names for empty fields behind the last named one (some releases end each record with spare delimiters)."""
+    if len(rows) < 2 or len(rows[1]) <= width or any(rows[1][width:]):
+        return []
+    return [f"unnamed_{at}" for at in range(width, len(rows[1]))]
+
+
+def _unique(names: list[str]) -> list[str]:
+    """The names with empty and repeated ones numbered, as an index column without a name makes them."""
+    seen: set[str] = set()
+    out = []
+    for at, name in enumerate(names):
+        free = name if name and name.casefold() not in seen else f"unnamed_{at}"
+        seen.add(free.casefold())
+        out.append(free)
+    return out
+
+
+def _texts(rows: list[list[str]]) -> tuple[tuple[str, ...], ...]:
+    return tuple(tuple(row) for row in rows)
+
+
+def _match(
+    file: str,
+    required: Mapping[str, Column],
+    optional: Mapping[str, Column],
+    columns: Sequence[str],
+    found: str = "its columns are",
+) -> dict[str, str]:
+    wanted = {}
+    for name, column in (*required.items(), *optional.items()):
+        match = find_column(column, columns)
+        if match is not None:
+            wanted[name] = match
+        elif name in required:
+            spelled = column if isinstance(column, str) else " / ".join(column)
+            close = difflib.get_close_matches(spelled, list(columns), n=1)
+            hint = f" (did you mean '{close[0]}'?)" if close else ""
+            shown = ", ".join(columns[:30]) + (", ..." if len(columns) > 30 else "")
+            raise IngestError(
+                f"{file} has no column '{spelled}'{hint}: {found} {shown}. Name the right column, or the delimiter "
+                "if the line is not split where it should be"
+            )
+    return wanted

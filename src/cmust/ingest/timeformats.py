@@ -1,0 +1,119 @@
+"""Times as texts: the formats known, finding out which one a file uses, and the same format in the words of each engine."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from datetime import datetime
+
+from cmust.errors import IngestError
+
+ISO = "iso"
+EPOCH = "epoch"
+EPOCH_MS = "epoch-ms"
+
+CANDIDATES = (
+    "%m/%d/%Y %I:%M:%S %p",
+    "%m/%d/%Y %H:%M:%S",
+    "%m/%d/%Y %I:%M %p",
+    "%m/%d/%Y %H:%M",
+    "%m/%d/%Y",
+    "%d/%m/%Y %H:%M:%S",
+    "%d/%m/%Y %H:%M",
+    "%d/%m/%Y",
+    "%d.%m.%Y %H:%M:%S",
+    "%d.%m.%Y %H:%M",
+    "%d.%m.%Y",
+    "%Y/%m/%d %H:%M:%S",
+    "%Y/%m/%d %H:%M",
+    "%Y%m%d %H:%M:%S",
+    "%Y%m%d%H%M%S",
+)
+_ISO_TEXT = re.compile(r"\d{4}-\d{2}-\d{2}([ T]\d{2}:\d{2}(:\d{2}(\.\d+)?)?( ?UTC|Z|[+-]\d{2}(:?\d{2})?)?)?")
+_SPARK = {"Y": "yyyy", "m": "M", "d": "d", "H": "H", "I": "h", "M": "m", "S": "s", "p": "a", "y": "yy", "b": "MMM"}
+
+
+def detect(values: Sequence[str], where: str) -> str:
+    """The format that reads the given texts: ``iso``, ``epoch``, ``epoch-ms`` or a ``strptime`` pattern.
+
+    Args:
+        values: the first values of the column; empty ones are passed over.
+        where: column and file, for messages.
+
+    Raises:
+        IngestError: no format reads nine tenths of them, or month and day cannot be told apart.
+    """
+    texts = [value.strip() for value in values if value.strip()]
+    if not texts:
+        return ISO  # nothing to read: every record is thrown away as having no time
+    enough = 0.9 * len(texts)
+    if sum(_ISO_TEXT.fullmatch(text) is not None for text in texts) >= enough:
+        return ISO
+    if sum(_reads(text, "%Y%m%d%H%M%S") for text in texts) >= enough:
+        return "%Y%m%d%H%M%S"  # before the epochs: both are plain digits
+    numbers = [float(text) for text in texts if re.fullmatch(r"\d{9,13}(\.\d+)?", text)]
+    if len(numbers) >= enough:
+        return EPOCH_MS if min(numbers) > 1e11 else EPOCH
+    scores = {pattern: sum(_reads(text, pattern) for text in texts) for pattern in CANDIDATES}
+    best = max(scores.values())
+    fitting = [pattern for pattern, score in scores.items() if score == best]
+    if best < enough:
+        raise IngestError(
+            f"{where}: cannot tell how times are written, for example '{texts[0]}' and '{texts[-1]}': give the format, "
+            "such as '%d.%m.%Y %H:%M'"
+        )
+    if len(fitting) > 1:
+        raise IngestError(
+            f"{where}: '{texts[0]}' can be read as {' and as '.join(repr(pattern) for pattern in fitting)}: give the "
+            "time format"
+        )
+    return fitting[0]
+
+
+def has_offset(text: str) -> bool:
+    """Whether an ISO time says how far it is from UTC."""
+    return re.search(r"(Z|UTC|[+-]\d{2}(:?\d{2})?)$", text.strip()[10:]) is not None
+
+
+def check_format(pattern: str) -> str:
+    """``pattern`` if it is one that all engines read.
+
+    Raises:
+        IngestError: it holds a directive that is not supported.
+    """
+    if pattern not in (ISO, EPOCH, EPOCH_MS):
+        to_spark(pattern)
+    return pattern
+
+
+def to_spark(pattern: str) -> str:
+    """A ``strptime`` pattern in the letters of Spark.
+
+    Raises:
+        IngestError: it holds a directive that is not supported.
+    """
+    parts = re.findall(r"%.|[^%]+|%$", pattern)
+    out = []
+    for at, part in enumerate(parts):
+        if not part.startswith("%"):
+            out.append(re.sub(r"[A-Za-z]+", lambda letters: f"'{letters.group()}'", part))
+            continue
+        if part[1:] not in _SPARK:
+            raise IngestError(
+                f"the time format '{pattern}' holds '{part}': use {', '.join('%' + key for key in _SPARK)}, or one of "
+                f"{ISO}, {EPOCH}, {EPOCH_MS}"
+            )
+        letter = _SPARK[part[1:]]
+        beside = (at > 0 and parts[at - 1].startswith("%")) or (at + 1 < len(parts) and parts[at + 1].startswith("%"))
+        out.append(letter * 2 if beside and len(letter) == 1 and letter != "a" else letter)
+    if not any(part.startswith("%") for part in parts):
+        raise IngestError(f"the time format '{pattern}' has no directive: write it like '%Y-%m-%d %H:%M:%S'")
+    return "".join(out)
+
+
+def _reads(text: str, pattern: str) -> bool:
+    try:
+        datetime.strptime(text, pattern)
+    except ValueError:
+        return False
+    return True
