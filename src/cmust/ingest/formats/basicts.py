@@ -116,7 +116,7 @@ def _open_memmap(source: Path, description: dict[str, Any]) -> _Folder:
 def _open_parts(source: Path, description: dict[str, Any]) -> _Folder:
     """``train_data.npy``, ``val_data.npy``, ``test_data.npy`` ``(T, N[, C])`` one after the other,
     ``*_timestamps.npy`` beside them."""
-    values = np.concatenate([_array(source / f"{part}_data.npy") for part in _PARTS])
+    values = _together(source, "data")
     if values.ndim == 2:
         values = values[:, :, None]
     shape = description.get("shape")
@@ -128,7 +128,7 @@ def _open_parts(source: Path, description: dict[str, Any]) -> _Folder:
     named = description.get("timestamps_description")
     clock = {}
     if isinstance(named, list) and (source / "train_timestamps.npy").exists():
-        stamps = np.concatenate([_array(source / f"{part}_timestamps.npy") for part in _PARTS])
+        stamps = _together(source, "timestamps")
         if stamps.shape != (len(values), len(named)):
             raise IngestError(
                 f"{source}: timestamps have shape {stamps.shape}, {(len(values), len(named))} expected from meta.json"
@@ -155,6 +155,15 @@ def _description(path: Path) -> dict[str, Any]:
     if not isinstance(description, dict):
         raise IngestError(f"{path} is not a JSON object")
     return description
+
+
+def _together(source: Path, what: str) -> Floats:
+    """The three parts of one array, one after the other."""
+    arrays = [_array(source / f"{part}_{what}.npy") for part in _PARTS]
+    if len({array.shape[1:] for array in arrays}) > 1:
+        shapes = ", ".join(f"{part} {array.shape}" for part, array in zip(_PARTS, arrays, strict=True))
+        raise IngestError(f"{source}: the {what} of the parts differ in more than their length ({shapes})")
+    return np.concatenate(arrays)
 
 
 def _array(path: Path) -> Floats:

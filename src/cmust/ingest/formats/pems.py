@@ -59,9 +59,10 @@ def import_pems(
 def _read(source: Path, key: str) -> npt.NDArray[np.generic]:
     """The array ``(T, N, C)``; a ``(T, N)`` one gets its channel axis."""
     try:
-        with np.load(source, allow_pickle=False) as file:
-            if not isinstance(file, np.lib.npyio.NpzFile):
-                raise IngestError(f"{source} is a single array, not an npz: save it with numpy.savez(path, data=array)")
+        file = np.load(source, allow_pickle=False)
+        if not isinstance(file, np.lib.npyio.NpzFile):
+            raise IngestError(f"{source} is a single array, not an npz: save it with numpy.savez(path, data=array)")
+        with file:
             if key not in file.files:
                 raise IngestError(f"{source} has no array '{key}'; it has {', '.join(file.files)}")
             values: npt.NDArray[np.generic] = file[key]
