@@ -1,7 +1,5 @@
 """The keywords of the city makers: what arrays, tables and window files do not say themselves."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any, Required, TypedDict
 
@@ -84,12 +82,11 @@ def check_keywords(maker: str, given: Mapping[str, Any], known: type) -> None:
     Raises:
         CityError: one is unknown or missing.
     """
-    annotations: dict[str, Any] = {}
-    for part in reversed(known.__mro__):
-        annotations |= getattr(part, "__annotations__", {})
-    unknown = [key for key in given if key not in annotations]
+    keywords = list(known.__annotations__)
+    unknown = [key for key in given if key not in keywords]
     if unknown:
-        raise CityError(f"{maker} has no keyword '{unknown[0]}'; it has {', '.join(annotations)}")
-    missing = [key for key in annotations if key in getattr(known, "__required_keys__", ()) and key not in given]
+        raise CityError(f"{maker} has no keyword '{unknown[0]}'; it has {', '.join(keywords)}")
+    required: frozenset[str] = getattr(known, "__required_keys__")  # noqa: B009  (typed dictionaries are plain types here)
+    missing = [key for key in keywords if key in required and key not in given]
     if missing:
         raise CityError(f"{maker} needs the keyword '{missing[0]}'")

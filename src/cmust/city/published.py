@@ -167,7 +167,7 @@ def _read_arrays(what: str, path: Path) -> tuple[Numbers, Numbers]:
             x, y = archive["x"], archive["y"]
     except FileNotFoundError as error:
         raise CityError(f"{what}: there is no file {path}: a task needs train.npz, val.npz and test.npz") from error
-    except (OSError, EOFError, ValueError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
+    except (OSError, EOFError, ValueError, TypeError, zipfile.BadZipFile, zlib.error) as error:
         raise CityError(f"{what}: {path} is not a numpy archive of plain numbers, or is damaged ({error})") from error
     for key, array in (("x", x), ("y", y)):
         if array.dtype.kind not in "fiu":

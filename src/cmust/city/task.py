@@ -281,10 +281,12 @@ def _to_degrees(what: str, field: str, degrees: Any) -> npt.NDArray[np.float64]:
 
 def _moment(what: str, bound: Any) -> np.datetime64:
     try:
-        moment: np.datetime64 = pd.Timestamp(bound).to_datetime64()
+        moment = pd.Timestamp(bound)
     except (ValueError, TypeError) as error:
         raise CityError(f"{what}: {bound!r} is not a time: {error}") from error
-    return moment
+    if pd.isna(moment) or moment.tz is not None:
+        raise CityError(f"{what}: {bound!r} is not a wall-clock time: give a time without a time zone")
+    return moment.to_datetime64()
 
 
 def _positions(what: str, names: tuple[str, ...], wanted: Sequence[str]) -> list[int]:

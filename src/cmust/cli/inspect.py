@@ -16,7 +16,7 @@ from cmust.city.summary import CitySummary, CovariateSummary, TaskSummary
 
 BARS = "▁▂▃▄▅▆▇█"
 _WEEKDAYS = "Mo  Tu  We  Th  Fr  Sa  Su"
-_DAY_COLUMNS = 48
+_DAY_COLUMNS = 24
 _WEEK_COLUMNS = 28
 
 

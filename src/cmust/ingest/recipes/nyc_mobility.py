@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +87,7 @@ def _read_arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
             return {name: archive[name] for name in wanted}
     except FileNotFoundError as error:
         raise IngestError(f"there is no file {path}: give the folder that holds it") from error
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, ValueError, TypeError, zipfile.BadZipFile, zlib.error) as error:
         raise IngestError(f"{path} cannot be read as a numpy archive ({error}): get it again") from error
 
 
