@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 SYSTEMS = ("cmust", "alone", "last_value", "yesterday", "last_week", "weekly_average", "scaled_weekly_average")
-LAYERS = [f"msti.0.{part}.{tensor}" for part in ("scci", "tcci", "tsi", "ssi") for tensor in ("attention", "ffn", "norm")]
+LAYERS = [
+    f"msti.0.{part}.{tensor}" for part in ("scci", "tcci", "tsi", "ssi") for tensor in ("attention", "ffn", "norm")
+]
 
 
 def places(count: int) -> dict[str, Any]:
@@ -22,7 +24,7 @@ def places(count: int) -> dict[str, Any]:
     corners = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1], [-1, -1]]) * [0.005, 0.0045]
     geometry = []
     for x, y in zip(lon, lat, strict=True):
-        ring = corners + [x, y] + rng.normal(0, 0.0003, corners.shape)
+        ring = corners + np.array([x, y]) + rng.normal(0, 0.0003, corners.shape)
         ring[-1] = ring[0]
         geometry.append({"type": "Polygon", "coordinates": [ring.tolist()]})
     names = [f"Zone {i + 1}" for i in range(count)]
@@ -54,7 +56,9 @@ def make_evaluation(tasks: dict[str, dict[str, Any]], synthetic: bool = True) ->
             "interval": task["interval"],
             "nodes": task["nodes"],
             "windows": 850,
-            "systems": {system: scores(rng, level * (1 + number), len(task["nodes"])) for system, level in levels.items()},
+            "systems": {
+                system: scores(rng, level * (1 + number), len(task["nodes"])) for system, level in levels.items()
+            },
         }
     return {
         "schema": 1,
@@ -85,13 +89,22 @@ def make_sample(tasks: dict[str, dict[str, Any]], steps: int) -> dict[str, np.nd
         first = (mean * rng.normal(1, 0.08, mean.shape)).astype(np.float32)
         last = (mean * rng.normal(1, 0.2, mean.shape)).astype(np.float32)
         last[:11] = np.nan
-        arrays |= {f"{name}.time": time, f"{name}.truth": truth, f"{name}.forecast_first": first, f"{name}.forecast_last": last}
+        arrays |= {
+            f"{name}.time": time,
+            f"{name}.truth": truth,
+            f"{name}.forecast_first": first,
+            f"{name}.forecast_last": last,
+        }
     return arrays
 
 
 def make_history(names: list[str]) -> list[dict[str, Any]]:
     rng = np.random.default_rng(4)
-    plan = [("start", names[0])] + [("roll", name) for name in [*names[1:], names[0]]] + [("refine", name) for name in names]
+    plan = (
+        [("start", names[0])]
+        + [("roll", name) for name in [*names[1:], names[0]]]
+        + [("refine", name) for name in names]
+    )
     lines: list[dict[str, Any]] = []
     frozen = 0.0
     for number, (kind, name) in enumerate(plan):
@@ -99,18 +112,36 @@ def make_history(names: list[str]) -> list[dict[str, Any]]:
         best = epochs - 2
         for epoch in range(1, epochs + 1):
             loss = 0.12 + 0.3 * np.exp(-epoch / 1.5) / (number + 1) + rng.normal(0, 0.003)
-            line = {"event": "epoch", "phase": phase, "kind": kind, "tasks": [name], "epoch": epoch, "train_loss": loss * 0.93}
-            line |= {"validation_loss": loss, "rate": 1e-3, "updates": 190, "frozen_share": frozen, "seconds": 12.5, "best": epoch == best}
+            line = {
+                "event": "epoch",
+                "phase": phase,
+                "kind": kind,
+                "tasks": [name],
+                "epoch": epoch,
+                "train_loss": loss * 0.93,
+            }
+            line |= {
+                "validation_loss": loss,
+                "rate": 1e-3,
+                "updates": 190,
+                "frozen_share": frozen,
+                "seconds": 12.5,
+                "best": epoch == best,
+            }
             lines.append(line)
         if kind == "roll":
             frozen += (1 - frozen) * 0.25
         layers = {layer: min(1.0, frozen * (0.5 + i / len(LAYERS))) for i, layer in enumerate(LAYERS)}
         end = {"event": "phase", "phase": phase, "kind": kind, "tasks": [name], "epochs": epochs, "best_epoch": best}
-        lines.append(end | {"updates": 190 * epochs, "frozen_share": frozen, "frozen_by_layer": layers, "seconds": 12.5 * epochs})
+        lines.append(
+            end | {"updates": 190 * epochs, "frozen_share": frozen, "frozen_by_layer": layers, "seconds": 12.5 * epochs}
+        )
     return lines
 
 
-def make_run(folder: Path, nodes: int = 12, names: tuple[str, ...] = ("crowd_in", "taxi", "risk"), steps: int = 60) -> Path:
+def build_run(
+    folder: Path, nodes: int = 12, names: tuple[str, ...] = ("crowd_in", "taxi", "risk"), steps: int = 60
+) -> Path:
     """A whole run folder. The second task has no geometry: its places are circles."""
     tasks: dict[str, dict[str, Any]] = {}
     for number, name in enumerate(names):
@@ -127,10 +158,16 @@ def make_run(folder: Path, nodes: int = 12, names: tuple[str, ...] = ("crowd_in"
     return folder
 
 
+@pytest.fixture(scope="session")
+def make_run() -> Callable[..., Path]:
+    """Makes a run folder: ``(folder, nodes, names, steps)``."""
+    return build_run
+
+
 @pytest.fixture
 def run_folder(tmp_path: Path) -> Path:
     """A finished, evaluated run of three tasks at twelve places."""
-    return make_run(tmp_path / "run")
+    return build_run(tmp_path / "run")
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -52,7 +53,9 @@ def draw_map(task: ModelTask, where: str) -> CityMap | None:
         try:
             parts.append(list(_rings(shape)) if shape else [])
         except (KeyError, TypeError, ValueError, IndexError) as error:
-            raise RunError(f"{where}: the geometry of place {node!r} is not GeoJSON ({error}); save the city again") from error
+            raise RunError(
+                f"{where}: the geometry of place {node!r} is not GeoJSON ({error}); save the city again"
+            ) from error
     centres = [
         (lon, lat) if lon is not None and lat is not None else None for lon, lat in zip(task.lon, task.lat, strict=True)
     ]
@@ -62,9 +65,7 @@ def draw_map(task: ModelTask, where: str) -> CityMap | None:
     return _project(centres, parts, corners)
 
 
-def _project(
-    centres: list[tuple[float, float] | None], parts: list[list[tuple[Ring, bool]]], corners: Ring
-) -> CityMap:
+def _project(centres: list[tuple[float, float] | None], parts: list[list[tuple[Ring, bool]]], corners: Ring) -> CityMap:
     lons, lats = zip(*corners, strict=True)
     west, east, south, north = min(lons), max(lons), min(lats), max(lats)
     squeeze = max(math.cos(math.radians((south + north) / 2)), 1e-3)
@@ -87,9 +88,7 @@ def _project(
         height=round(tall * scale) + 2 * margin,
         radius=radius,
         points=[list(unit(*centre)) if centre else None for centre in centres],
-        paths=[
-            "".join(_path([unit(*c) for c in ring], closed) for ring, closed in rings) or None for rings in parts
-        ],
+        paths=["".join(_path([unit(*c) for c in ring], closed) for ring, closed in rings) or None for rings in parts],
         lines=[bool(rings) and not any(closed for _, closed in rings) for rings in parts],
     )
 
@@ -134,5 +133,5 @@ def _path(corners: list[tuple[int, int]], closed: bool) -> str:
         kept.pop()
     if len(kept) < (3 if closed else 2):
         return ""
-    moves = [f"{x - a} {y - b}" for (a, b), (x, y) in zip(kept, kept[1:], strict=False)]
+    moves = [f"{x - a} {y - b}" for (a, b), (x, y) in pairwise(kept)]
     return f"M{kept[0][0]} {kept[0][1]}l{' '.join(moves)}{'z' if closed else ''}"

@@ -34,9 +34,9 @@ def score_table(evaluation: dict[str, Any]) -> Table:
 
 
 def score_markdown(evaluation: dict[str, Any]) -> str:
-    """The same table as Markdown: the best of its task and column in bold, ``(!)`` at a naive forecast that beats CMuST.
+    """The same table as Markdown, with the verdict of every task in words below it.
 
-    The verdict of every task follows in words.
+    Bold is the best of its task and column; ``(!)`` marks a naive forecast that beats CMuST there.
 
     Raises:
         RunError: ``evaluation`` is not of the schema this version reads.
@@ -63,9 +63,7 @@ def _title(evaluation: Evaluation) -> str:
 
 
 def _caption(evaluation: Evaluation) -> str:
-    losing = [
-        f"{name}: {judge(task).sentences[0]}" for name, task in evaluation.tasks.items() if judge(task).loses
-    ]
+    losing = [f"{name}: {judge(task).sentences[0]}" for name, task in evaluation.tasks.items() if judge(task).loses]
     return "\n".join([headline(evaluation), *losing])
 
 

@@ -33,7 +33,7 @@ def write_report(run: Path, out: Path | None = None) -> Path:
         The file written.
 
     Raises:
-        RunError: ``run`` is not a run folder, or a file in it is damaged, of an unknown schema or does not fit the others.
+        RunError: ``run`` is not a run folder, or a file in it is damaged, of an unknown schema, or from another run.
         CmustError: ``out`` cannot be written.
     """
     run = Path(run)
@@ -60,7 +60,7 @@ def render(run: RunFiles) -> str:
         scores=scores_section(run.evaluation) if run.evaluation else _not_yet(run, "Not evaluated yet."),
         city_view=_city_view(run),
         errors_view=_ERRORS if run.evaluation and run.evaluation.tasks else _not_yet(run, "Not evaluated yet."),
-        training_view=_TRAINING if any(phase.epochs for phase in phases) else _untrained(run),
+        training_view=_TRAINING if any(phase.epochs for phase in phases) else _UNTRAINED,
         phases=phase_table(phases),
         frozen=frozen_table(phases),
     )
@@ -71,6 +71,10 @@ _SYNTHETIC = (
     "Nothing on this page was measured in a real place.</p>"
 )
 _ERRORS = '<div id="errors-controls" class="controls"></div><div id="horizons"></div><div id="places"></div>'
+_UNTRAINED = (
+    '<p class="empty">No epoch has ended yet (history.jsonl). '
+    "<code>cmust train</code> writes a line at the end of each.</p>"
+)
 _TRAINING = '<div id="training"></div>'
 
 
@@ -116,10 +120,12 @@ def _facts(run: RunFiles) -> str:
     }
     rows = []
     for name, value in facts.items():
-        shown = html.escape(_words(value, command=name == "command")) if value not in (None, "", {}, []) else None
-        if shown is not None and name in ("command", "city fingerprint"):
+        shown = html.escape(_words(value, command=name == "command")) if value not in (None, "", {}, []) else ""
+        if shown and name == "command":
             shown = f"<code>{shown}</code>"
-        rows.append(f'<div><dt>{name}</dt><dd>{shown or "<i>not recorded</i>"}</dd></div>')
+        if shown and name == "city fingerprint":
+            shown = f'<code title="{shown}">{html.escape(str(value)[:12])}…</code>'
+        rows.append(f"<div><dt>{name}</dt><dd>{shown or '<i>not recorded</i>'}</dd></div>")
     return "".join(rows)
 
 
@@ -143,12 +149,9 @@ def _city_view(run: RunFiles) -> str:
 
 
 def _not_yet(run: RunFiles, what: str) -> str:
-    command = html.escape(f"cmust evaluate {shlex.quote(str(run.folder))}")
+    folder = shlex.quote(str(run.folder))
+    evaluate, report = html.escape(f"cmust evaluate {folder}"), html.escape(f"cmust report {folder}")
     return (
-        f'<p class="empty">{html.escape(what)} Make it with <code>{command}</code>, '
-        f"then write this page again with <code>{html.escape(f'cmust report {shlex.quote(str(run.folder))}')}</code>.</p>"
+        f'<p class="empty">{html.escape(what)} Make it with <code>{evaluate}</code>, '
+        f"then write this page again with <code>{report}</code>.</p>"
     )
-
-
-def _untrained(run: RunFiles) -> str:
-    return '<p class="empty">No epoch has ended yet (history.jsonl). <code>cmust train</code> writes one line an epoch.</p>'

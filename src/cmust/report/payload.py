@@ -1,4 +1,4 @@
-"""The numbers the page draws, as compact JSON: series quantised to 16 bits, maps stored once for the tasks that share one."""
+"""The numbers the page draws, as compact JSON: series quantised to 16 bits, each map stored once."""
 
 import base64
 import json

@@ -191,7 +191,7 @@ def read_run(folder: Path) -> RunFiles:
     """Read a run folder.
 
     Raises:
-        RunError: it is not a run folder, or one of its files is damaged, of an unknown schema, or does not fit the others.
+        RunError: it is not a run folder, or a file in it is damaged, of an unknown schema, or from another run.
     """
     if not folder.is_dir():
         raise RunError(f"{folder} is not a folder; give the run folder that `cmust train` wrote")
@@ -222,9 +222,10 @@ def check_evaluation(content: dict[str, Any], where: str = "evaluation") -> Eval
     evaluation = _checked(Evaluation, content, where)
     for name, task in evaluation.tasks.items():
         for system, scores in task.systems.items():
-            if len(scores.per_node.plain_mae) not in (0, len(task.nodes)):
+            count = len(scores.per_node.plain_mae)
+            if count not in (0, len(task.nodes)):
                 raise RunError(
-                    f"{where}: tasks.{name}.systems.{system}.per_node.plain_mae has {len(scores.per_node.plain_mae)} values "
+                    f"{where}: tasks.{name}.systems.{system}.per_node.plain_mae has {count} values "
                     f"for {len(task.nodes)} nodes: run `cmust evaluate` again"
                 )
     return evaluation
@@ -235,7 +236,8 @@ def _read_object(path: Path) -> dict[str, Any]:
         content = json.loads(path.read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
         raise RunError(
-            f"{path} is damaged at line {error.lineno}, column {error.colno}: {error.msg}; restore it or make the run again"
+            f"{path} is damaged at line {error.lineno}, column {error.colno}: {error.msg}; "
+            "restore it or make the run again"
         ) from error
     except (OSError, UnicodeDecodeError) as error:
         raise RunError(f"{path} cannot be read: {error}; restore it or make the run again") from error
@@ -250,7 +252,9 @@ def _checked(model: type[M], content: dict[str, Any], where: str) -> M:
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
-        raise RunError(f"{where}: {place}: {first['msg']}; the file is damaged or from another version of cmust") from error
+        raise RunError(
+            f"{where}: {place}: {first['msg']}; the file is damaged or from another version of cmust"
+        ) from error
 
 
 def _read_history(path: Path) -> History:
@@ -270,7 +274,9 @@ def _read_history(path: Path) -> History:
         try:
             record = json.loads(line)
         except json.JSONDecodeError as error:
-            raise RunError(f"{where} is damaged, column {error.colno}: {error.msg}; remove the line or train again") from error
+            raise RunError(
+                f"{where} is damaged, column {error.colno}: {error.msg}; remove the line or train again"
+            ) from error
         if not isinstance(record, dict):
             raise RunError(f"{where} holds a {type(record).__name__}, not an object; remove the line or train again")
         if record.get("event") == "epoch":
@@ -312,8 +318,8 @@ def _check_same_places(folder: Path, evaluation: Evaluation, model: ModelFile) -
             )
         if model.tasks[name].nodes != task.nodes:
             raise RunError(
-                f"{folder / 'evaluation.json'} scores task {name!r} at {len(task.nodes)} places that are not the model's "
-                f"{len(model.tasks[name].nodes)}; it belongs to another run: run `cmust evaluate` again"
+                f"{folder / 'evaluation.json'} scores task {name!r} at {len(task.nodes)} places that are not "
+                f"the model's {len(model.tasks[name].nodes)}; it belongs to another run: run `cmust evaluate` again"
             )
 
 

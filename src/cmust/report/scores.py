@@ -18,6 +18,10 @@ LABELS = {
 }
 
 
+NOTHING = "—"
+"""Stands where there is no value."""
+
+
 @dataclass(frozen=True)
 class Metric:
     """One column of the score table. All of them are errors: lower is better."""
@@ -38,7 +42,7 @@ class Metric:
     def show(self, value: float | None) -> str:
         """The value as a table shows it; WAPE and MAPE, stored as fractions, in per cent."""
         if value is None:
-            return "–"
+            return NOTHING
         return f"{100 * value:.1f} %" if self.name in ("wape", "mape") else show_number(value)
 
 
@@ -92,40 +96,45 @@ class Verdict:
     """What the scores of one task say, in words.
 
     Attributes:
+        compared: there was at least one naive forecast to compare with.
         loses: CMuST has a higher error than some naive forecast in some metric.
         loses_mae: the same, in plain or masked MAE.
-        compared: there was at least one naive forecast to compare with.
+        beats_mae: CMuST has a lower error than every naive forecast in plain and masked MAE.
         sentences: the words, plain text.
     """
 
+    compared: bool
     loses: bool
     loses_mae: bool
-    compared: bool
+    beats_mae: bool
     sentences: tuple[str, ...]
 
 
 def judge(task: TaskEvaluation) -> Verdict:
     """Compare CMuST with the naive forecasts and with the other learned systems of one task."""
     if OURS not in task.systems:
-        return Verdict(False, False, False, ("CMuST was not evaluated on this task.",))
+        return Verdict(False, False, False, False, ("CMuST was not evaluated on this task.",))
     naive = [name for name in NAIVE if name in task.systems]
     learned = [name for name in ordered_systems(task) if name != OURS and name not in NAIVE]
-    compared = any(_compared(task, name, metric) for name in naive for metric in METRICS)
+    compared = [metric for metric in METRICS if any(_gap(task, name, metric) is not None for name in naive)]
     lost = [metric for metric in METRICS if any(beats_ours(task, name, metric) for name in naive)]
+    kept = [metric.title for metric in compared if metric not in lost]
     if not compared:
         sentences = ["There is no naive forecast to compare with."]
     elif lost:
-        sentences = ["CMuST loses to a naive forecast: " + "; ".join(_loss(task, naive, metric) for metric in lost) + "."]
-        if len(lost) < len(METRICS):
-            kept = [m for m in METRICS if m not in lost and any(_compared(task, name, m) for name in naive)]
-            if kept:
-                sentences.append("It beats or equals all of them in " + _listed([metric.title for metric in kept]) + ".")
+        sentences = [f"CMuST loses to a naive forecast: {_losses(task, naive)}."]
+        sentences += [f"No naive forecast is better in {_listed(kept)}."] if kept else []
     else:
-        sentences = [_win(task, naive)]
-    behind = [metric for metric in METRICS if any(beats_ours(task, name, metric) for name in learned)]
-    if behind:
-        sentences.append("Another learned system is better: " + "; ".join(_loss(task, learned, m) for m in behind) + ".")
-    return Verdict(bool(lost), PLAIN_MAE in lost or MASKED_MAE in lost, compared, tuple(sentences))
+        sentences = [_win(task, naive, compared)]
+    behind = _losses(task, learned)
+    sentences += [f"CMuST is also behind another learned system: {behind}."] if behind else []
+    return Verdict(
+        compared=bool(compared),
+        loses=bool(lost),
+        loses_mae=PLAIN_MAE in lost or MASKED_MAE in lost,
+        beats_mae=_beats_all(task, naive, [metric for metric in (PLAIN_MAE, MASKED_MAE) if metric in compared]),
+        sentences=tuple(sentences),
+    )
 
 
 def headline(evaluation: Evaluation) -> str:
@@ -134,14 +143,39 @@ def headline(evaluation: Evaluation) -> str:
     compared = {name: verdict for name, verdict in verdicts.items() if verdict.compared}
     if not compared:
         return "No task has both CMuST's scores and a naive forecast's: there is nothing to compare."
+    won = sum(verdict.beats_mae for verdict in compared.values())
     losing = [name for name, verdict in compared.items() if verdict.loses_mae]
-    won = len(compared) - len(losing)
-    text = f"No naive forecast has a lower MAE than CMuST, plain or masked, on {won} of {len(compared)} tasks"
-    return text + (f"; CMuST loses to a naive forecast on {_listed(losing)}." if losing else ".")
+    text = f"CMuST beats every naive forecast in plain and masked MAE on {won} of {len(compared)} tasks"
+    return text + (f"; it loses to a naive forecast on {_listed(losing)}." if losing else ".")
 
 
-def _compared(task: TaskEvaluation, name: str, metric: Metric) -> bool:
-    return metric.of(task.systems[OURS]) is not None and metric.of(task.systems[name]) is not None
+def _gap(task: TaskEvaluation, name: str, metric: Metric) -> float | None:
+    """How much higher a system's error is than CMuST's, ``None`` where one of them does not exist."""
+    ours, other = metric.of(task.systems[OURS]), metric.of(task.systems[name])
+    return None if ours is None or other is None else other - ours
+
+
+def _beats_all(task: TaskEvaluation, names: list[str], metrics: list[Metric]) -> bool:
+    gaps = [gap for name in names for metric in metrics if (gap := _gap(task, name, metric)) is not None]
+    return bool(gaps) and all(gap > 0 for gap in gaps)
+
+
+def _losses(task: TaskEvaluation, names: list[str]) -> str:
+    """To whom CMuST loses and in what, with the figures of the MAE; empty where it does not."""
+    parts = []
+    for name in names:
+        lost = [metric for metric in METRICS if beats_ours(task, name, metric)]
+        if not lost:
+            continue
+        scores = "every score" if len(lost) == len(METRICS) else _listed([metric.title for metric in lost])
+        ours, theirs = task.systems[OURS], task.systems[name]
+        figures = [
+            f"{metric.title} {metric.show(metric.of(ours))} against {metric.show(metric.of(theirs))}"
+            for metric in (PLAIN_MAE, MASKED_MAE)
+            if metric in lost
+        ]
+        parts.append(f"to {label(name)} in {scores}" + (f" ({', '.join(figures)})" if figures else ""))
+    return "; ".join(parts)
 
 
 def _best_of(task: TaskEvaluation, names: list[str], metric: Metric) -> tuple[float, str] | None:
@@ -149,24 +183,17 @@ def _best_of(task: TaskEvaluation, names: list[str], metric: Metric) -> tuple[fl
     return min(known, key=lambda pair: pair[0]) if known else None
 
 
-def _loss(task: TaskEvaluation, names: list[str], metric: Metric) -> str:
-    best = _best_of(task, names, metric)
-    assert best is not None  # a metric is lost only against a value
-    others = sum(beats_ours(task, name, metric) for name in names) - 1
-    more = f" and {others} more" if others else ""
-    ours = metric.show(metric.of(task.systems[OURS]))
-    return f"in {metric.title} to the {label(best[1])}{more} ({ours} against {metric.show(best[0])})"
-
-
-def _win(task: TaskEvaluation, naive: list[str]) -> str:
-    text = f"No naive forecast ({len(naive)} compared) is better than CMuST in any score"
+def _win(task: TaskEvaluation, naive: list[str], compared: list[Metric]) -> str:
+    if _beats_all(task, naive, compared):
+        text = f"CMuST beats all {len(naive)} naive forecasts in every score"
+    else:
+        text = f"None of {len(naive)} naive forecasts is better than CMuST, but one is equal"
     ours, best = PLAIN_MAE.of(task.systems[OURS]), _best_of(task, naive, PLAIN_MAE)
     if ours is None or best is None or best[0] <= 0:
         return text + "."
-    lower = 100 * (1 - ours / best[0])
     return (
-        f"{text}; its plain MAE is {lower:.1f} % below that of the best of them, the {label(best[1])} "
-        f"({PLAIN_MAE.show(ours)} against {PLAIN_MAE.show(best[0])})."
+        f"{text}; its plain MAE is {100 * (1 - ours / best[0]):.1f} % below that of the best of them, "
+        f"{label(best[1])} ({PLAIN_MAE.show(ours)} against {PLAIN_MAE.show(best[0])})."
     )
 
 

@@ -4,7 +4,20 @@ from html import escape
 
 from cmust.report.phases import Phase
 from cmust.report.reading import Evaluation, TaskEvaluation
-from cmust.report.scores import METRICS, NAIVE, OURS, Metric, beats_ours, headline, is_best, judge, label, ordered_systems
+from cmust.report.scores import (
+    METRICS,
+    NAIVE,
+    NOTHING,
+    OURS,
+    Metric,
+    Verdict,
+    beats_ours,
+    headline,
+    is_best,
+    judge,
+    label,
+    ordered_systems,
+)
 
 
 def scores_section(evaluation: Evaluation) -> str:
@@ -12,13 +25,14 @@ def scores_section(evaluation: Evaluation) -> str:
     verdicts = {name: judge(task) for name, task in evaluation.tasks.items()}
     loses = any(verdict.loses for verdict in verdicts.values())
     items = "".join(
-        f'<li class="{_tone(verdict.loses, verdict.compared)}"><b>{escape(name)}</b> {escape(" ".join(verdict.sentences))}</li>'
+        f'<li class="{_tone(verdict)}"><b>{escape(name)}</b> {escape(" ".join(verdict.sentences))}</li>'
         for name, verdict in verdicts.items()
     )
     head = "".join(f'<th scope="col" class="{metric.family}">{metric.name.upper()}</th>' for metric in METRICS)
     body = "".join(_task_rows(name, task) for name, task in evaluation.tasks.items())
     return (
-        f'<p class="headline {"loses" if loses else ""}">{escape(headline(evaluation))}</p><ul class="verdicts">{items}</ul>'
+        f'<p class="headline {"loses" if loses else ""}">{escape(headline(evaluation))}</p>'
+        f'<ul class="verdicts">{items}</ul>'
         '<div id="scores-controls" class="controls"></div>'
         '<div class="scroll" tabindex="0" role="region" aria-label="Scores"><table id="scores" class="scores">'
         '<thead><tr><th rowspan="2" scope="col">system</th>'
@@ -31,8 +45,8 @@ def scores_section(evaluation: Evaluation) -> str:
     )
 
 
-def _tone(loses: bool, compared: bool) -> str:
-    return "loses" if loses else "wins" if compared else ""
+def _tone(verdict: Verdict) -> str:
+    return "loses" if verdict.loses else "wins" if verdict.compared else ""
 
 
 def _task_rows(name: str, task: TaskEvaluation) -> str:
@@ -44,8 +58,10 @@ def _task_rows(name: str, task: TaskEvaluation) -> str:
         + "</tr>"
         for system in ordered_systems(task)
     )
-    heading = f'<b>{escape(name)}</b> <span>{about}</span>'
-    return f'<tbody><tr class="task"><th colspan="{len(METRICS) + 1}" scope="rowgroup">{heading}</th></tr>{rows}</tbody>'
+    heading = f"<b>{escape(name)}</b> <span>{about}</span>"
+    return (
+        f'<tbody><tr class="task"><th colspan="{len(METRICS) + 1}" scope="rowgroup">{heading}</th></tr>{rows}</tbody>'
+    )
 
 
 def _score_cell(task: TaskEvaluation, system: str, metric: Metric) -> str:
@@ -80,7 +96,7 @@ def _phase_row(number: int, phase: Phase) -> str:
     return (
         f'<tr><td class="number">{number}</td><th scope="row">{name}</th>'
         f'<td><span class="kind" data-kind="{escape(phase.kind)}">{escape(phase.kind)}</span></td>'
-        f"<td>{escape(', '.join(phase.tasks))}</td><td class='n'>{len(phase.epochs) or '–'}</td>"
+        f"<td>{escape(', '.join(phase.tasks))}</td><td class='n'>{len(phase.epochs) or NOTHING}</td>"
         f"<td class='n'>{_or_dash(phase.best_epoch)}</td><td class='n'>{_or_dash(phase.updates)}</td>"
         f"<td>{_share_bar(phase.frozen_share)}</td><td class='n'>{_duration(phase.seconds)}</td></tr>"
     )
@@ -97,11 +113,14 @@ def frozen_table(phases: list[Phase]) -> str:
     layers = list(dict.fromkeys(layer for phase in told for layer in phase.frozen_by_layer))
     numbers = {phase.name: number for number, phase in enumerate(phases, start=1)}
     head = "".join(
-        f'<th scope="col" title="{escape(phase.name)}">{numbers[phase.name]}<small>{escape(phase.name)}</small></th>' for phase in told
+        f'<th scope="col" title="{escape(phase.name)}">{numbers[phase.name]}<small>{escape(phase.name)}</small></th>'
+        for phase in told
     )
     total = "".join(_heat(phase.frozen_share) for phase in told)
     rows = "".join(
-        f'<tr><th scope="row">{escape(layer)}</th>{"".join(_heat(phase.frozen_by_layer.get(layer)) for phase in told)}</tr>'
+        f'<tr><th scope="row">{escape(layer)}</th>'
+        + "".join(_heat(phase.frozen_by_layer.get(layer)) for phase in told)
+        + "</tr>"
         for layer in layers
     )
     return (
@@ -119,20 +138,20 @@ def _degenerate(phases: list[Phase]) -> str:
         return ""
     what = "nearly everything" if share > 0.95 else "next to nothing"
     return (
-        f'<p class="note">At the end {100 * share:.2f} % is frozen, {what}: outside 5 to 95 % this run says little about '
-        "which parameters are stable.</p>"
+        f'<p class="note">At the end {100 * share:.2f} % is frozen, {what}: outside 5 to 95 % this run says little '
+        "about which parameters are stable.</p>"
     )
 
 
 def _share_bar(share: float | None) -> str:
     if share is None:
-        return "–"
+        return NOTHING
     return f'<span class="bar" style="--share:{_percent(share)}%"></span> {_percent(share)} %'
 
 
 def _heat(share: float | None) -> str:
     if share is None:
-        return '<td class="none">–</td>'
+        return f'<td class="none">{NOTHING}</td>'
     return f'<td style="--share:{_percent(share)}%">{_percent(share)}</td>'
 
 
@@ -141,12 +160,12 @@ def _percent(share: float) -> str:
 
 
 def _or_dash(value: int | None) -> str:
-    return "–" if value is None else str(value)
+    return NOTHING if value is None else str(value)
 
 
 def _duration(seconds: float | None) -> str:
     if seconds is None:
-        return "–"
+        return NOTHING
     if seconds < 100:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)

@@ -35,12 +35,16 @@ function unpack(packed) {
 
 const known = (value) => typeof value === 'number' && Number.isFinite(value);
 
+/** A value as a table shows it; whole numbers stay whole. */
 function show(value) {
   if (!known(value)) return 'missing';
   const size = Math.abs(value);
-  const text = size >= 1000 ? value.toFixed(0) : size >= 100 ? value.toFixed(1) : size >= 1 || size === 0 ? value.toFixed(2) : value.toPrecision(3);
-  return (text.includes('.') && !text.includes('e') ? text.replace(/\.?0+$/, '') : text).replace('-', '−');
+  const text = Number.isInteger(value) || size >= 1000 ? value.toFixed(0) : size >= 100 ? value.toFixed(1) : size >= 1 ? value.toFixed(2) : value.toPrecision(3);
+  return text.replace('-', '−');
 }
+
+/** A value as an axis or a legend shows it: three digits, no more than it needs. */
+const brief = (value) => show(Math.abs(value) >= 1000 ? value : Number(value.toPrecision(3))).replace(/(\.\d*?)0+$/, '$1').replace(/\.$/, '');
 
 const signed = (value) => (known(value) && value > 0 ? '+' : '') + show(value);
 
@@ -55,7 +59,7 @@ function clock(seconds) {
 
 function duration(seconds) {
   if (seconds % 86400 === 0) return `${seconds / 86400} d`;
-  return seconds < 5400 ? `${+(seconds / 60).toFixed(1)} min` : `${+(seconds / 3600).toFixed(2)} h`;
+  return seconds < 5400 && seconds !== 3600 ? `${+(seconds / 60).toFixed(1)} min` : `${+(seconds / 3600).toFixed(2)} h`;
 }
 
 /** Smallest and largest of the values that exist. */
@@ -96,12 +100,12 @@ function valueScale(values, kind) {
   const root = low === 0 && (kind === 'count' || kind === 'risk');
   const share = (v) => (root ? Math.sqrt(Math.max(v, 0) / high) : (v - low) / (high - low));
   const value = (s) => (root ? s * s * high : low + s * (high - low));
-  return { ramp: sequential, share, ticks: [0, 0.5, 1].map((s) => show(value(s))), note: root ? 'square-root scale' : '', top: quantile(values, 1) > high };
+  return { ramp: sequential, share, ticks: [0, 0.5, 1].map((s) => brief(value(s))), note: root ? 'square-root scale' : '', top: quantile(values, 1) > high };
 }
 
 function errorScale(values) {
   const limit = quantile(values.map(Math.abs), 0.98) || quantile(values.map(Math.abs), 1) || 1;
-  return { ramp: diverging, share: (v) => 0.5 + v / (2 * limit), ticks: [`−${show(limit)}`, '0', `+${show(limit)}`], note: '', top: false };
+  return { ramp: diverging, share: (v) => 0.5 + v / (2 * limit), ticks: [`−${brief(limit)}`, '0', `+${brief(limit)}`], note: '', top: false };
 }
 
 function legend(scale, words) {

@@ -50,7 +50,7 @@ function curve(values, x, y) {
  *   low, log, cursor, back(frame): svg nodes behind the curves, tip(index): [title, rows], pick(index)}
  */
 function lineChart(box, options) {
-  const draw = () => drawChart(box, options());
+  const draw = () => { if (box.clientWidth) drawChart(box, options()); };  // a hidden box has no width, and perhaps no data
   let width = 0;
   new ResizeObserver(() => {
     if (box.clientWidth !== width) { width = box.clientWidth; draw(); }
@@ -60,7 +60,6 @@ function lineChart(box, options) {
 
 function drawChart(box, o) {
   const width = box.clientWidth;
-  if (!width) return;
   const frame = { left: 50, right: width - 10, top: 22, bottom: o.height - 36 };
   const values = o.series.flatMap((s) => Array.from(s.values).filter(known));
   const log = o.log && values.every((v) => v > 0);
@@ -79,7 +78,7 @@ function drawChart(box, o) {
   const yTicks = log ? logTicks(low, high) : niceTicks(low, high, 5);
   for (const tick of yTicks) {
     chart.append(svg('line', { class: 'grid', x1: frame.left, x2: frame.right, y1: y(tick), y2: y(tick) }),
-      svg('text', { x: frame.left - 7, y: y(tick) + 4, 'text-anchor': 'end' }, o.yText ? o.yText(tick) : show(tick)));
+      svg('text', { x: frame.left - 7, y: y(tick) + 4, 'text-anchor': 'end' }, o.yText ? o.yText(tick) : brief(tick)));
   }
   for (const [index, text] of o.xTicks) {
     chart.append(svg('line', { class: 'grid', x1: x(index), x2: x(index), y1: frame.bottom, y2: frame.bottom + 4 }),
@@ -104,7 +103,7 @@ function drawChart(box, o) {
   chart.addEventListener('pointerleave', () => { pointer.setAttribute('visibility', 'hidden'); hideTip(); });
   if (o.pick) chart.addEventListener('click', (event) => o.pick(at(event)));
   const keys = el('ul', { class: 'keys' }, ...o.series.map((s) => el('li', {}, keyLine(s), s.label)));
-  box.replaceChildren(chart, keys);
+  box.replaceChildren(chart, ...(o.series.length > 1 ? [keys] : []));
 }
 
 function logTicks(low, high) {

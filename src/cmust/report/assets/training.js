@@ -26,7 +26,7 @@ function trainingView() {
       const wide = right - left > 12 * (phase.kind.length + 3) * 0.62;
       return [svg('rect', { class: 'band', x: left, width: Math.max(right - left, 1), y: frame.top, height: frame.bottom - frame.top, fill: kindColour(phase.kind) }),
         svg('line', { class: 'grid', x1: left, x2: left, y1: frame.top, y2: frame.bottom }),
-        ...(labels ? [svg('text', { x: middle, y: frame.bottom - 6, 'text-anchor': 'middle' }, wide ? `${phase.number} ${phase.kind}` : String(phase.number))] : [])];
+        ...(labels ? [svg('text', { x: middle, y: frame.top + 14, 'text-anchor': 'middle' }, wide ? `${phase.number} ${phase.kind}` : String(phase.number))] : [])];
     });
   };
   // Losses of one phase do not lead into those of the next, which is about another task: no line between them.
@@ -59,7 +59,7 @@ function trainingView() {
   });
   const drawFrozen = lineChart(frozen, () => ({
     label: 'Frozen share per epoch', height: 150, count, yTitle: 'frozen share of the trunk', xTitle: '', low: 0, high: 1, yText: (v) => `${Math.round(100 * v)} %`, xTicks: ticks(frozen.clientWidth),
-    series: [{ label: 'frozen share', values: joined('frozen'), colour: dark() ? '#d3a0e6' : '#7a3e8e', width: 2.2, dash: '' }],
+    series: [{ label: 'frozen share', values: joined('frozen'), colour: dark() ? '#d3a0e6' : '#7a3e8e', width: 2.2, dash: '', parts: broken('frozen') }],
     back: bands(false),
     tip: (i) => [title(i), [['frozen', known(joined('frozen')[i]) ? `${(100 * joined('frozen')[i]).toFixed(1)} %` : 'not recorded']]],
   }));
