@@ -64,6 +64,8 @@ def test_round_trip(tmp_path: Path) -> None:
 
 def test_neighbours(tmp_path: Path) -> None:
     export_libcity(CITY, tmp_path / "NYC", neighbours=1)
+    info = json.loads((tmp_path / "NYC" / "config.json").read_text())["info"]
+    assert (info["rel_file"], info["weight_col"], info["set_weight_link_or_dist"]) == ("NYC", "cost", "link")
     rel = pd.read_csv(tmp_path / "NYC" / "NYC.rel")
     assert list(rel.columns) == ["rel_id", "type", "origin_id", "destination_id", "cost"]
     assert list(zip(rel["origin_id"], rel["destination_id"], strict=True)) == [

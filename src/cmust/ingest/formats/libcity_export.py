@@ -177,9 +177,10 @@ def _config(name: str, city: City, task: Task, columns: list[str], with_rel: boo
         "geo_file": name,
         "output_dim": len(columns),
         "time_intervals": task.interval,
-        "init_weight_inf_or_zero": "inf",
-        "set_weight_link_or_dist": "dist",
-        "calculate_weight_adj": with_rel,
+        # Neighbours as 0 and 1: LibCity's Gaussian kernel of the distances would cut most of so few, so even ones.
+        "init_weight_inf_or_zero": "zero",
+        "set_weight_link_or_dist": "link",
+        "calculate_weight_adj": False,
         "weight_adj_epsilon": 0.1,
     }
     config: dict[str, Any] = {
