@@ -61,6 +61,7 @@ BAD_TASKS: list[tuple[dict[str, Any], str]] = [
     ({"time": changed(TIMES, 5, "NaT")}, r"the time of step 5 is not a time \(NaT\)"),
     ({"time": np.arange(6)}, r"time is int64 of shape \(6,\), it has to be datetime64"),
     ({"time": ["yesterday"] * 6}, r"times cannot be read"),
+    ({"time": [f"2020-01-01T0{hour}:00Z" for hour in range(6)]}, r"times cannot be read: .*timezones"),
     ({"time": TIMES + np.timedelta64(500, "ms")}, r"time 2020-01-01T00:00:00.500 has a fraction of a second"),
     ({"geometry": (None, None)}, r"geometry has 2 entries for 3 nodes"),
     ({"geometry": (None, {"type": "Circle"}, None)}, r"geometry of node 'b' is not a GeoJSON geometry"),

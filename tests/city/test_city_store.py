@@ -258,9 +258,9 @@ import os, sys
 import numpy as np
 from cmust.city import City
 path = sys.argv[1]
-values = np.random.default_rng(0).random((2000, 50), np.float32)
+values = np.random.default_rng(0).random((1000, 50), np.float32)
 def city(shift):
-    time = np.datetime64("2020-01-01", "s") + np.arange(2000) * np.timedelta64(1800, "s")
+    time = np.datetime64("2020-01-01", "s") + np.arange(1000) * np.timedelta64(1800, "s")
     nodes = [str(at) for at in range(50)]
     return City.from_arrays("kill", {"x": values + shift}, time=time, nodes=nodes, lon=range(50), lat=range(50))
 old, new = city(0), city(1)
@@ -287,7 +287,7 @@ def test_killed_at_any_moment_the_old_city_or_the_new(tmp_path: Path) -> None:
     ) as saver:
         assert saver.stdin is not None and saver.stdout is not None
         both = saver.stdout.readline().split()
-        for _ in range(30):
+        for _ in range(25):
             print("go", file=saver.stdin, flush=True)
             child = int(saver.stdout.readline())
             time.sleep(dice.random() * 0.06)

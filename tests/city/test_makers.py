@@ -97,6 +97,26 @@ def test_long_table_columns_renamed_and_interval_given() -> None:
     assert city.task("rides").valid.sum() == 4
 
 
+def test_pandas_own_missing_values_and_text_times() -> None:
+    frame = pd.DataFrame(
+        {
+            "time": ["2020-01-01 00:00", "2020-01-01 01:00", "2020-01-01 02:00"],
+            "node": ["a", "a", "a"],
+            "n": pd.array([1, None, 0], dtype="Int64"),
+        }
+    )
+    task = City.from_frame("c", frame, coordinates=PLACES, values=["n"]).task("n")
+    np.testing.assert_array_equal(task.values[:, 0, 0], [1, np.nan, 0])
+    assert task.time[2] == np.datetime64("2020-01-01T02:00")
+
+
+def test_masked_values_are_missing() -> None:
+    values = np.ma.masked_equal(np.array([[1, 2], [9, 4], [5, 9], [7, 8]]), 9)
+    np.testing.assert_array_equal(
+        arrays(values={"x": values}).task("x").values[:, :, 0], [[1, 2], [np.nan, 4], [5, np.nan], [7, 8]]
+    )
+
+
 def test_long_table_and_back(city: City) -> None:
     trips = city.task("trips")
     places = {node: (trips.lon[at], trips.lat[at]) for at, node in enumerate(trips.nodes)}

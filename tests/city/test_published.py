@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pytest
+from safetensors.numpy import load_file
 
 from cmust.city import City
 from cmust.errors import CityError
@@ -61,6 +62,18 @@ def test_the_series_comes_back_exactly(tmp_path: Path, length: int, horizon: int
     assert task.time[0] == np.datetime64(START) and task.interval == 1800 and task.n_steps == 60
     np.testing.assert_array_equal(task.lon, rows[0, :, 3])
     np.testing.assert_array_equal(task.lat, rows[0, :, 4])
+
+
+def test_published_features_of_the_golden_run(tmp_path: Path) -> None:
+    """Numbers of the published implementation: scaled timestamps, six days of half hours from a Monday in January."""
+    golden = load_file(Path(__file__).parents[1] / "golden" / "reference_rolling.safetensors")
+    for task in range(2):
+        write(tmp_path / f"task{task}", golden[f"task{task}.features"])
+    city = City.from_published(tmp_path, start="2018-01-01")
+    for task in range(2):
+        made = city.task(f"task{task}")
+        np.testing.assert_array_equal(made.values[:, :, 0], golden[f"task{task}.values"])
+        assert made.interval == 1800 and made.time[-1] == np.datetime64("2018-01-06T23:30")
 
 
 def test_names_and_labels(folder: Path) -> None:

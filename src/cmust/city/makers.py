@@ -12,7 +12,7 @@ import xarray as xr
 from cmust.city.checks import check_interval
 from cmust.city.city import City
 from cmust.city.labels import About, ArrayLabels, FrameLabels, check_keywords, city_labels, of_task
-from cmust.city.task import Task, Times, shorten, to_floats, to_times
+from cmust.city.task import Floats, Task, Times, shorten, to_floats, to_times
 from cmust.errors import CityError
 
 
@@ -91,7 +91,7 @@ def from_frame(name: str, frame: pd.DataFrame | Mapping[str, pd.DataFrame], **la
         times = to_times(f"task '{task_name}'", table.index)
         tasks[task_name] = Task(
             name=task_name,
-            values=to_floats(f"task '{task_name}'", table[list(nodes)].to_numpy())[:, :, None],
+            values=_numbers(f"task '{task_name}'", table[list(nodes)])[:, :, None],
             time=times,
             nodes=nodes,
             lon=coordinates.loc[list(nodes), "lon"].to_numpy(np.float64),
@@ -183,7 +183,7 @@ def _widen(frame: pd.DataFrame, labels: FrameLabels) -> dict[str, pd.DataFrame]:
     index = _grid(keys["time"], labels.get("interval"))
     wide = {}
     for task_name, column in columns.items():
-        cells = pd.Series(to_floats(f"task '{task_name}'", frame[column]), index=pd.MultiIndex.from_frame(keys))
+        cells = pd.Series(_numbers(f"task '{task_name}'", frame[[column]])[:, 0], index=pd.MultiIndex.from_frame(keys))
         wide[task_name] = cells.unstack("node").reindex(index)
     return wide
 
@@ -233,6 +233,13 @@ def _known_nodes(task: str, table: pd.DataFrame, coordinates: pd.DataFrame) -> t
         raise CityError(f"task '{task}': node '{unknown[0]}' has no coordinates: add its lon and lat")
     present = set(columns)
     return tuple(node for node in coordinates.index if node in present)
+
+
+def _numbers(what: str, table: pd.DataFrame) -> Floats:
+    """The cells of ``table`` as float32, pandas' own missing values as NaN."""
+    if all(pd.api.types.is_numeric_dtype(dtype) for dtype in table.dtypes):
+        return to_floats(what, table.to_numpy(np.float64, na_value=np.nan))
+    return to_floats(what, table.to_numpy())
 
 
 def _first_interval(task: str, times: Times) -> int:

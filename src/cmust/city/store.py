@@ -26,6 +26,7 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+from zarr.core.buffer import Buffer
 from zarr.storage import MemoryStore, ZipStore
 
 from cmust.city.city import City
@@ -90,7 +91,8 @@ def open_city(path: Path | str) -> City:
 
 def _encode(city: City) -> dict[str, bytes]:
     """The members of the file: path inside the store to bytes."""
-    store = MemoryStore()
+    members: dict[str, Buffer] = {}
+    store = MemoryStore(members)
     root = xr.Dataset(
         attrs={
             "format": FORMAT,
@@ -110,7 +112,7 @@ def _encode(city: City) -> dict[str, bytes]:
         _write(store, f"tasks/{name}", _task_dataset(task))
     for name, covariate in city.covariates.items():
         _write(store, f"covariates/{name}", _covariate_dataset(covariate))
-    return {name: buffer.to_bytes() for name, buffer in store._store_dict.items()}
+    return {name: buffer.to_bytes() for name, buffer in members.items()}
 
 
 def _write(store: MemoryStore, group: str, dataset: xr.Dataset) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -211,11 +212,13 @@ def time_window(what: str, time: Times, window: slice) -> slice:
 
 
 def to_floats(what: str, values: Any) -> Floats:
-    """``values`` as float32; numbers only.
+    """``values`` as float32; numbers only, masked ones as NaN.
 
     Raises:
         CityError: they are not numbers.
     """
+    if isinstance(values, np.ma.MaskedArray) and values.dtype.kind in "fiub":
+        values = np.ma.filled(values.astype(np.float64), np.nan)
     array = np.asarray(values)
     if array.dtype.kind not in "fiub":
         raise CityError(f"{what}: values are of type {array.dtype}, they have to be numbers")
@@ -236,9 +239,13 @@ def to_times(what: str, time: Any) -> Times:
     array = np.asarray(time)
     if array.dtype.kind in "OUS" and array.size:
         try:
-            array = array.astype("datetime64[us]")
-        except (ValueError, TypeError) as error:
-            raise CityError(f"{what}: times cannot be read: {error}; give datetime64 or ISO strings") from error
+            with warnings.catch_warnings():
+                warnings.simplefilter("error")  # numpy only warns when it drops a time zone
+                array = array.astype("datetime64[us]")
+        except (ValueError, TypeError, Warning) as error:
+            raise CityError(
+                f"{what}: times cannot be read: {error}; give datetime64 or ISO strings, without a time zone"
+            ) from error
     if array.dtype.kind != "M" or array.ndim != 1:
         raise CityError(
             f"{what}: time is {array.dtype} of shape {array.shape}, it has to be datetime64 of shape (time,)"
