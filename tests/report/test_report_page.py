@@ -198,7 +198,7 @@ def test_header_facts(run_folder: Path, edit: Edit) -> None:
         assert fact in text
     assert "command cmust evaluate runs/demo" in text and "evaluated 2024-05-01T12:00:00" in text
     edit(run_folder / "evaluation.json", lambda content: content["city"].update(synthetic=False))
-    edit(run_folder / "config.json", lambda content: content["settings"].pop("seed"))
+    edit(run_folder / "config.json", lambda content: content["settings"].pop("training"))
     text = page_of(run_folder).text
     assert "SYNTHETIC" not in text and "seed not recorded" in text
 
@@ -220,9 +220,9 @@ def test_without_a_sample_the_scores_stay(run_folder: Path) -> None:
 
 
 def test_a_run_that_has_only_begun(tmp_path: Path) -> None:
-    (tmp_path / "config.json").write_text('{"city": {"name": "begun", "synthetic": true}}')
+    (tmp_path / "config.json").write_text('{"city": {"name": "begun", "synthetic": true}, "tasks": ["b", "a"]}')
     text = page_of(tmp_path).text
-    assert "begun" in text and "SYNTHETIC" in text and "No epoch has ended yet" in text
+    assert "begun" in text and "SYNTHETIC" in text and "task order b, a" in text and "No epoch has ended yet" in text
 
 
 def test_frozen_shares_by_layer_and_the_warning(run_folder: Path) -> None:
@@ -234,7 +234,7 @@ def test_frozen_shares_by_layer_and_the_warning(run_folder: Path) -> None:
     for line in lines:
         line["frozen_share"] = 0.9993
     (run_folder / "history.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    assert "At the end 99.93 % is frozen, nearly everything: outside 5 to 95 %" in page_of(run_folder).text
+    assert "After the last phase 99.93 % is frozen, nearly everything: outside 5 to 95 %" in page_of(run_folder).text
 
 
 def test_values_that_are_not_finite_become_null(run_folder: Path, edit: Edit) -> None:

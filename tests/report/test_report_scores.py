@@ -131,8 +131,8 @@ def test_markdown_table_has_a_cell_for_every_number() -> None:
 
 
 def test_markdown_escapes_what_would_break_the_table() -> None:
-    text = score_markdown(evaluation(**{"a|b*c": WON}))
-    assert "| a\\|b\\*c | CMuST |" in text
+    text = score_markdown(evaluation(**{"a|b*c_d": WON, "_e": LOST}))
+    assert "| a\\|b\\*c_d | CMuST |" in text and "| \\_e | CMuST |" in text
 
 
 def test_another_schema_is_refused_by_number() -> None:

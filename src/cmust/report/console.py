@@ -1,5 +1,6 @@
 """The score table for the terminal and, as Markdown, for documents."""
 
+import re
 from typing import Any
 
 from rich.markup import escape
@@ -84,6 +85,5 @@ def _markdown_cell(task: TaskEvaluation, system: str, metric: Metric) -> str:
 
 def _plain(text: str) -> str:
     """Text that Markdown takes as it is, on one line of a table."""
-    for sign in "\\|*_`<[":
-        text = text.replace(sign, f"\\{sign}")
-    return " ".join(text.split())
+    # An underscore inside a word is no emphasis.
+    return re.sub(r"([\\|*`<\[]|(?<!\w)_|_(?!\w))", r"\\\1", " ".join(text.split()))

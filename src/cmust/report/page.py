@@ -83,9 +83,10 @@ def _asset(name: str) -> str:
 
 
 def _city(run: RunFiles) -> tuple[str, bool]:
-    """The city's name and whether it is synthetic, from the evaluation, else from the settings."""
-    if run.evaluation is not None:
-        return run.evaluation.city.name, run.evaluation.city.synthetic
+    """The city's name and whether it is synthetic: from the evaluation, else the model, else the settings."""
+    known = run.evaluation.city if run.evaluation else run.model.city if run.model else None
+    if known is not None:
+        return known.name, known.synthetic
     city = run.config.get("city")
     name = city.get("name") if isinstance(city, dict) else city
     return str(name or "unnamed city"), bool(_setting(run.config, "synthetic"))
@@ -108,8 +109,9 @@ def _facts(run: RunFiles) -> str:
     made = evaluation.made if evaluation else None
     facts = {
         "preset": _setting(run.config, "preset"),
+        "scheme": _setting(run.config, "scheme"),
         "seed": _setting(run.config, "seed"),
-        "task order": _setting(run.config, "task_order") or _setting(run.config, "order"),
+        "task order": next(filter(None, (_setting(run.config, key) for key in ("task_order", "order", "tasks"))), None),
         "protocol": evaluation.protocol if evaluation else _setting(run.config, "protocol"),
         "part": evaluation.part if evaluation else None,
         "evaluated": made.when if made else None,

@@ -15,8 +15,8 @@ from cmust.errors import RunError
 
 M = TypeVar("M", bound=BaseModel)
 
-EVALUATION_SCHEMA = 1
-"""The one layout of ``evaluation.json`` this version reads."""
+SCHEMA = 1
+"""The one layout of ``evaluation.json`` and of ``model/model.json`` this version reads."""
 
 
 def _finite_or_none(value: float | None) -> float | None:
@@ -119,6 +119,7 @@ class ModelFile(BaseModel):
     """``model/model.json``, as far as a report needs it."""
 
     tasks: dict[str, ModelTask]
+    city: CityName | None = None
 
 
 class Epoch(BaseModel):
@@ -213,12 +214,7 @@ def check_evaluation(content: dict[str, Any], where: str = "evaluation") -> Eval
     Raises:
         RunError: another schema, or a field that is missing or of the wrong type.
     """
-    schema = content.get("schema")
-    if schema != EVALUATION_SCHEMA:
-        raise RunError(
-            f"{where} has schema {schema!r}, this version of cmust reads {EVALUATION_SCHEMA}: "
-            "run `cmust evaluate` again, or use the version that wrote it"
-        )
+    _check_schema(content, where, "run `cmust evaluate` again")
     evaluation = _checked(Evaluation, content, where)
     for name, task in evaluation.tasks.items():
         for system, scores in task.systems.items():
@@ -229,6 +225,15 @@ def check_evaluation(content: dict[str, Any], where: str = "evaluation") -> Eval
                     f"for {len(task.nodes)} nodes: run `cmust evaluate` again"
                 )
     return evaluation
+
+
+def _check_schema(content: dict[str, Any], where: str, remedy: str) -> None:
+    schema = content.get("schema")
+    if schema != SCHEMA:
+        raise RunError(
+            f"{where} has schema {schema!r}, this version of cmust reads {SCHEMA}: "
+            f"{remedy}, or use the version that wrote it"
+        )
 
 
 def _read_object(path: Path) -> dict[str, Any]:
@@ -291,7 +296,9 @@ def _read_history(path: Path) -> History:
 def _read_model(path: Path) -> ModelFile | None:
     if not path.is_file():
         return None
-    model = _checked(ModelFile, _read_object(path), str(path))
+    content = _read_object(path)
+    _check_schema(content, str(path), "make the run again")
+    model = _checked(ModelFile, content, str(path))
     for name, task in model.tasks.items():
         lengths = {"lon": len(task.lon), "lat": len(task.lat)}
         if task.geometry is not None:

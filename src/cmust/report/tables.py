@@ -132,14 +132,14 @@ def frozen_table(phases: list[Phase]) -> str:
 
 
 def _degenerate(phases: list[Phase]) -> str:
-    """A warning where the final share says that nearly all or nearly nothing was frozen."""
+    """A warning where the last share says that nearly all or nearly nothing was frozen; only rolling freezes."""
     share = next((phase.frozen_share for phase in reversed(phases) if phase.frozen_share is not None), None)
-    if share is None or 0.05 <= share <= 0.95:
+    if share is None or not any(phase.kind == "roll" for phase in phases) or 0.05 <= share <= 0.95:
         return ""
     what = "nearly everything" if share > 0.95 else "next to nothing"
     return (
-        f'<p class="note">At the end {100 * share:.2f} % is frozen, {what}: outside 5 to 95 % this run says little '
-        "about which parameters are stable.</p>"
+        f'<p class="note">After the last phase {100 * share:.2f} % is frozen, {what}: outside 5 to 95 % this run says '
+        "little about which parameters are stable.</p>"
     )
 
 
