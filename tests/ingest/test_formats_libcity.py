@@ -184,6 +184,7 @@ def edit(path: Path, old: str, new: str) -> None:
         ("METR_LA.geo", "[-118.31829, 34.15497]", "[-118.31829]", "not \\[longitude, latitude\\]"),
         ("METR_LA.geo", "[-118.31829, 34.15497]", "[]", "empty coordinates, the first is '773869'"),
         ("config.json", '"data_files": ["METR_LA"]', '"data_files": ["OTHER"]', "no .dyna or .grid file.*OTHER"),
+        ("config.json", '"time_intervals": 300', '"time_intervals": "5 min"', "time_intervals is '5 min'"),
         ("config.json", "{", "", "cannot read .*config.json"),
     ],
 )

@@ -101,7 +101,7 @@ def _find_files(source: Path) -> _Files:
                 data,
                 keys,
                 [columns] if isinstance(columns, str) else list(columns),
-                int(info["time_intervals"]) if "time_intervals" in info else None,
+                _interval(source, info),
                 _own(config),
             )
     if any(source.glob("*.od")) or any(source.glob("*.gridod")):
@@ -126,6 +126,14 @@ def _config(source: Path) -> dict[str, Any]:
     if not isinstance(config, dict) or not isinstance(config.get("info", {}), dict):
         raise IngestError(f"{path} is not a LibCity configuration: a JSON object with a part 'info' is needed")
     return config
+
+
+def _interval(source: Path, info: dict[str, Any]) -> int | None:
+    """Seconds, when ``config.json`` says so; the times tell otherwise."""
+    seconds = info.get("time_intervals")
+    if seconds is not None and not (isinstance(seconds, int) and seconds > 0):
+        raise IngestError(f"{source / 'config.json'}: time_intervals is {seconds!r}, it has to be a number of seconds")
+    return seconds
 
 
 def _own(config: dict[str, Any]) -> dict[str, Any]:
@@ -167,8 +175,8 @@ def _all_times(files: _Files) -> Times:
     """Every time of the data files, sorted and unique."""
     texts: set[str] = set()
     for path in files.data:
-        for chunk in _chunks(path, ["time"]):
-            texts.update(chunk["time"].unique())
+        for chunk in _chunks(path, ["time"], []):
+            texts.update(chunk["time"].cat.categories)
     if not texts or "" in texts:
         raise IngestError(f"{files.data[0]} has rows without a time (or no rows): times are needed")
     return np.unique(wall_clock(sorted(texts), str(files.data[0])))
@@ -178,49 +186,70 @@ def _read_values(files: _Files, at: pd.Index[Any], time: Times) -> tuple[npt.NDA
     """Values (T, N, column), NaN where there is no row; and how many rows name an entity the ``.geo`` does not have."""
     values = np.full((len(time), len(at), len(files.columns)), np.nan, dtype=np.float32)
     seen = np.zeros(values.shape[:2], dtype=bool)
-    unknown = 0
+    rows = unknown = 0
     for path in files.data:
-        for chunk in _chunks(path, ["time", *files.keys, *files.columns]):
-            codes, texts = pd.factorize(chunk["time"])
-            step = np.searchsorted(time, wall_clock(list(texts), str(path)))[codes]
-            entity = (
-                pd.MultiIndex.from_frame(chunk[list(files.keys)])
-                if len(files.keys) > 1
-                else pd.Index(chunk[files.keys[0]])
-            )
-            node = at.get_indexer(entity)
+        for chunk in _chunks(path, ["time", *files.keys], files.columns):
+            labels = chunk["time"].cat
+            step = np.searchsorted(time, wall_clock(labels.categories, str(path)))[labels.codes]
+            node = _positions(chunk[list(files.keys)], at)
             known = node >= 0
             unknown += int((~known).sum())
             place = (step[known], node[known])
-            flat = place[0] * len(at) + place[1]
-            if seen[place].any() or len(np.unique(flat)) != len(flat):
-                raise IngestError(
-                    f"{path}: an entity has two rows of one time near line {int(chunk.index[0]) + 2}: keep one of each"
-                )
             seen[place] = True
+            rows += len(place[0])
+            if np.count_nonzero(seen) != rows:
+                raise IngestError(
+                    f"{path}: an entity has two rows of one time, the second at line {int(chunk.index[0]) + 2} or "
+                    "after: keep one of each"
+                )
             for column, name in enumerate(files.columns):
-                values[(*place, column)] = _numbers(path, chunk[name])[known]
+                values[(*place, column)] = chunk[name].to_numpy()[known]
     return values, unknown
 
 
-def _numbers(path: Path, texts: pd.Series[str]) -> npt.NDArray[np.float64]:
-    missing = texts.isin(_MISSING)
-    numbers = pd.to_numeric(texts.mask(missing), errors="coerce")
-    wrong = np.asarray(numbers.isna() & ~missing)
-    if wrong.any():
-        at = int(wrong.argmax())
-        raise IngestError(
-            f"{path}, line {int(texts.index[at]) + 2}, column '{texts.name}': '{texts.iloc[at]}' is not a number"
-        )
-    return np.asarray(numbers, dtype=np.float64)
+def _positions(keys: pd.DataFrame, at: pd.Index[Any]) -> npt.NDArray[np.int64]:
+    """Where each row's entity stands in ``at``, -1 where it does not; each distinct entity is looked up once."""
+    codes = np.zeros(len(keys), dtype=np.int64)
+    for name in keys:
+        codes = codes * len(keys[name].cat.categories) + keys[name].cat.codes.to_numpy()
+    inverse, distinct_codes = pd.factorize(codes)
+    first = np.empty(len(distinct_codes), dtype=np.int64)
+    first[inverse[::-1]] = np.arange(len(codes))[::-1]  # the last one written is the first row of its kind
+    distinct = keys.iloc[first].astype(str)
+    labels = pd.MultiIndex.from_frame(distinct) if keys.shape[1] > 1 else pd.Index(distinct.iloc[:, 0])
+    return np.asarray(at.get_indexer(labels))[inverse]
 
 
-def _chunks(path: Path, columns: list[str]) -> Iterator[pd.DataFrame]:
-    _read_csv(path, columns, nrows=0)
+def _chunks(path: Path, keys: list[str], numbers: list[str]) -> Iterator[pd.DataFrame]:
+    """Some rows at a time: ``keys`` as categories of text, ``numbers`` as float64."""
+    _read_csv(path, [*keys, *numbers], nrows=0)
+    types = dict.fromkeys(keys, "category") | dict.fromkeys(numbers, "float64")
     try:
-        yield from pd.read_csv(path, usecols=columns, dtype=str, keep_default_na=False, chunksize=_ROWS_AT_A_TIME)
+        yield from pd.read_csv(
+            path,
+            usecols=[*keys, *numbers],
+            dtype=types,
+            keep_default_na=False,
+            na_values=dict.fromkeys(numbers, _MISSING),
+            chunksize=_ROWS_AT_A_TIME,
+        )
     except (OSError, ValueError) as error:
-        raise IngestError(f"cannot read {path}: {error}") from error
+        raise IngestError(_bad_number(path, numbers) or f"cannot read {path}: {error}") from error
+
+
+def _bad_number(path: Path, columns: list[str]) -> str | None:
+    """Where the first text is that is not a number; None when the trouble is another."""
+    try:
+        for chunk in pd.read_csv(path, usecols=columns, dtype=str, keep_default_na=False, chunksize=_ROWS_AT_A_TIME):
+            for name in columns:
+                wrong = pd.to_numeric(chunk[name], errors="coerce").isna() & ~chunk[name].isin(_MISSING)
+                if wrong.any():
+                    at = int(np.asarray(wrong).argmax())
+                    line = int(chunk.index[at]) + 2
+                    return f"{path}, line {line}, column '{name}': '{chunk[name].iloc[at]}' is not a number"
+    except (OSError, ValueError):
+        pass  # then the first error tells more
+    return None
 
 
 def _read_csv(path: Path, columns: list[str], nrows: int | None = None) -> pd.DataFrame:

@@ -7,6 +7,7 @@ the ``.geo``. Its times carry a Z but are used as they stand: local wall-clock t
 from __future__ import annotations
 
 import csv
+import io
 import json
 import re
 from collections.abc import Callable
@@ -151,26 +152,32 @@ def great_circle(
 
 
 def _write_dyna(path: Path, task: Task, columns: dict[str, npt.NDArray[np.float32]]) -> None:
+    """All steps of the first node, then all of the second; the lines of one node in memory at a time."""
     times = [f"{time}Z" for time in np.datetime_as_string(task.time, unit="s")]
     with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["dyna_id", "type", "time", "entity_id", *columns])
-        row = 0
+        file.write(_line("dyna_id", "type", "time", "entity_id", *columns))
         for at, node in enumerate(task.nodes):
-            cells = [_cells(values[:, at]) for values in columns.values()]
-            for time, *numbers in zip(times, *cells, strict=True):
-                writer.writerow([row, "state", time, node, *numbers])
-                row += 1
+            entity = _line(node).rstrip("\n")  # quoted where it has to be
+            cells = map(",".join, zip(*(_cells(values[:, at]) for values in columns.values()), strict=True))
+            rows = enumerate(zip(times, cells, strict=True), start=at * len(times))
+            file.writelines(f"{row},state,{time},{entity},{numbers}\n" for row, (time, numbers) in rows)
+
+
+def _line(*fields: str) -> str:
+    """A line of CSV."""
+    line = io.StringIO()
+    csv.writer(line, lineterminator="\n").writerow(fields)
+    return line.getvalue()
 
 
 def _cells(values: npt.NDArray[np.float32]) -> list[str]:
     """The shortest texts that give the same float32 back; empty where missing."""
-    return ["" if np.isnan(value) else str(value) for value in values]
+    texts: list[str] = np.where(np.isnan(values), "", values.astype(np.str_)).tolist()
+    return texts
 
 
 def _config(name: str, city: City, task: Task, columns: list[str], with_rel: bool) -> dict[str, Any]:
-    """What LibCity's configuration of a data set holds, and a part ``cmust`` that only we read, so that labels
-    survive."""
+    """What LibCity's configuration of a data set holds, and a part ``cmust`` that only we read, for the labels."""
     info: dict[str, Any] = {
         "data_col": columns,
         "data_files": [name],
