@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cmust.calendar import calendar
 from cmust.city import City, Task
+from cmust.clock import calendar
 from cmust.errors import IngestError
 from cmust.ingest.formats import Missing, Timestamps, export_published, published_export
 from cmust.windows import split_windows
