@@ -1,12 +1,12 @@
 """Intervals on the wall clock.
 
-A slot is a number: whole intervals since 1970-01-01 00:00 on the clock the records use. Records written in local time are
-counted in local slots at once. Records in UTC are counted in slots short enough that every change of the clocks falls between
-two of them, and these are put into local slots afterwards.
+A slot is a number: whole intervals since 1970-01-01 00:00 on the clock the records use. Records written in local time
+are counted in local slots at once. Records in UTC are counted in slots short enough that every change of the clocks
+falls between two of them, and these are put into local slots afterwards.
 
-The two hours of the year that are not like the others: what the clocks skip is missing (never zero); what they repeat is one
-slot that holds both passes, counts and sums added, means over both, the last value of the second. Nothing is divided: the
-city's totals are the records'. Records in local time cannot be told apart there anyway.
+The two hours of the year that are not like the others: what the clocks skip is missing (never zero); what they repeat
+is one slot that holds both passes, counts and sums added, means over both, the last value of the second. Nothing is
+divided: the city's totals are the records'. Records in local time cannot be told apart there anyway.
 """
 
 from __future__ import annotations
@@ -51,13 +51,56 @@ def to_epoch(moment: str, timezone: str, utc: bool, what: str) -> int:
     """
     try:
         stamp = pd.Timestamp(moment)
-        if stamp.tz is not None or stamp is pd.NaT:
+        if pd.isna(stamp) or stamp.tz is not None:
             raise ValueError("it has to be a local time without a zone")
     except ValueError as error:
         raise IngestError(f"{what} is '{moment}', which is not a time: write 2016-01-01 ({error})") from error
     if utc:
         stamp = stamp.tz_localize(timezone, ambiguous=True, nonexistent="shift_forward").tz_convert(None)
     return int(stamp.to_datetime64().astype("datetime64[s]").astype(np.int64))
+
+
+def period(
+    slots: Slots, counts: Slots, start: str | None, stop: str | None, interval: int, timezone: str
+) -> tuple[int, int]:
+    """First local slot and number of slots: as asked for, or from the first record to the last.
+
+    Args:
+        slots: where records are, local, in any order.
+        counts: how many are there.
+        start: local time or None.
+        stop: local time or None.
+        interval: seconds.
+        timezone: IANA name.
+
+    Raises:
+        IngestError: a bound is not where an interval begins, the period is empty, or a few records reach so far that
+            nearly all steps would be empty.
+    """
+    bounds = []
+    for what, given, found in (("start", start, slots.min()), ("stop", stop, slots.max() + 1)):
+        if given is None:
+            bounds.append(int(found))
+            continue
+        moment = to_epoch(given, timezone, False, what)
+        if moment % interval:
+            raise IngestError(f"{what} is {given}, which is not where an interval of {interval} s begins")
+        bounds.append(moment // interval)
+    first, end = bounds
+    if end <= first:
+        raise IngestError(f"the period from {start} to {stop} is empty: stop has to be after start")
+    order = np.argsort(slots)
+    share = np.cumsum(counts[order]) / counts.sum()
+    low, high = (int(slots[order[min(int(np.searchsorted(share, edge)), len(order) - 1)]]) for edge in (0.0005, 0.9995))
+    day = max(1, 86_400 // interval)
+    if (start is None or stop is None) and end - first > 2 * (high - low + 2 * day):
+        inner = axis(low, high - low + 1, interval)[[0, -1]]
+        outer = axis(first, end - first, interval)[[0, -1]]
+        raise IngestError(
+            f"a few records reach far: times run from {outer[0]} to {outer[1]}, but 99.9% lie from {inner[0]} to "
+            f"{inner[1]}: give --start and --stop"
+        )
+    return first, end - first
 
 
 def axis(first: int, count: int, interval: int) -> npt.NDArray[np.datetime64]:

@@ -20,26 +20,27 @@ import pyarrow.parquet as pq
 from cmust.errors import IngestError
 from cmust.ingest import sources
 from cmust.ingest.sources import Layout
-from cmust.ingest.timeformats import ISO
+from cmust.ingest.timeformats import ISO, ISO_PATTERN, fixed_width
 
 BATCH_BYTES = 1 << 28
 
 
 @ibis.udf.scalar.builtin(name="try_strptime")
-def _try_strptime(text: dt.string, pattern: dt.string) -> dt.timestamp:  # type: ignore[empty-body]
+def _try_strptime(text: dt.string, pattern: dt.string) -> dt.timestamp:
     """DuckDB's own function."""
 
 
 class DuckEngine:
-    """DuckDB on a temporary folder.
-
-    Args:
-        threads: at most; all processors when None.
-        memory: at most, as DuckDB writes it; what is beyond is written to disk.
-        work: folder for temporary files; the system's when None. Needs about a third of the size of the CSV files.
-    """
+    """DuckDB on a temporary folder."""
 
     def __init__(self, threads: int | None = None, memory: str = "1500MB", work: Path | str | None = None) -> None:
+        """Open it.
+
+        Args:
+            threads: at most; all processors when None.
+            memory: at most, as DuckDB writes it; what is beyond is written to disk.
+            work: folder for temporary files; the system's when None.
+        """
         if work is not None:
             Path(work).mkdir(parents=True, exist_ok=True)
         self._folder = Path(tempfile.mkdtemp(prefix="cmust-ingest-", dir=work))
@@ -50,6 +51,7 @@ class DuckEngine:
             preserve_insertion_order=False,
         )
         self._sql: Any = self._backend.con
+        self._sql.execute("SET TimeZone = 'UTC'")
         self._made = 0
         self._rejects = ""
         self._files = ""
@@ -110,8 +112,8 @@ class DuckEngine:
             return 0
         lines = r"greatest(1, len(regexp_extract_all(csv_line, '[^\r\n]+')))"
         rows = self._run(
-            f"SELECT coalesce(sum(n), 0) FROM (SELECT max(CASE WHEN error_type = 'UNQUOTED VALUE' THEN {lines} ELSE 1 END) "
-            f"AS n FROM {self._rejects} GROUP BY scan_id, file_id, line)"
+            "SELECT coalesce(sum(n), 0) FROM (SELECT max(CASE WHEN error_type = 'UNQUOTED VALUE' "
+            f"THEN {lines} ELSE 1 END) AS n FROM {self._rejects} GROUP BY scan_id, file_id, line)"
         ).fetchall()
         self._run(f"DROP TABLE {self._rejects}")
         self._run(f"DROP TABLE {self._rejects}_scan")
@@ -121,11 +123,19 @@ class DuckEngine:
     def text_to_time(self, column: Any, pattern: str) -> Any:
         """A timestamp or null."""
         if pattern == ISO:
-            # the cast reads more than ISO, such as 2016-2-3: what a strict reader refuses is refused here as well
-            usual = ((column.length() == 10) | (column.length() >= 16)) & (column.substr(4, 1) == "-")
-            usual &= (column.substr(7, 1) == "-") & (column.substr(11, 2) != "24")
-            return usual.ifelse(column, ibis.null("string")).try_cast("timestamp")
-        return _try_strptime(column, pattern)
+            # the cast also reads 2016-2-3, takes 10:00 PM for ten in the morning and 24:00 for the next day: not here;
+            # the plain form is told by LIKE because the regular expression would take longer than all the rest
+            plain = column.like("____-__-__ __:__:__") & ~column.like("___________24%")
+            other = (~plain).ifelse(column.re_search(f"^({ISO_PATTERN})$"), False)
+            none = ibis.null("string")
+            # only the cast to an instant heeds an offset; the zone of the session is UTC
+            instant = other.ifelse(column, none).try_cast("timestamp('UTC')")
+            return ibis.coalesce(plain.ifelse(column, none).try_cast("timestamp"), instant.cast("timestamp"))
+        width = fixed_width(pattern)
+        if width is not None:
+            column = (column.length() == width).ifelse(column, ibis.null("string"))
+        parsed = _try_strptime(column, pattern)
+        return (parsed >= ibis.timestamp("1000-01-01")).ifelse(parsed, ibis.null("timestamp"))  # a year of two digits
 
     def text_to_number(self, column: Any) -> Any:
         """A float64 or null."""

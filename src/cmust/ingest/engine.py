@@ -1,4 +1,4 @@
-"""What an engine has to do: the few things that DuckDB and Spark do differently. Everything else is one set of expressions."""
+"""What an engine has to do: the few things that DuckDB and Spark do differently. All else is one set of expressions."""
 
 from __future__ import annotations
 

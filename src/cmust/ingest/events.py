@@ -1,14 +1,15 @@
 """Events to counts: records with a time and a place become values per cell and interval.
 
-The way of a record: read once, typed, given the first reason that speaks against it (or none), and kept in a table of small
-numbers (reason, cell, slot, weights). Two queries over that table, per event, count the reasons and sum what is kept; only
-these sums come into Python, where the cells are chosen and the steps laid out. The expressions are the same on every engine.
+The way of a record: read once, typed, given the first reason that speaks against it (or none), and kept in a table of
+small numbers (reason, cell, slot, weights). Two queries over that table, per event, count the reasons and sum what is
+kept; only these sums come into Python, where the cells are chosen and the steps laid out. The expressions are the same
+on every engine.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,8 @@ Progress = Callable[[str, float], None]
 """Called with what is being done and the share done, 0 to 1."""
 
 MAX_CATEGORIES = 64
+HUGE = 1e30
+"""A weight beyond this is no number that was meant; NaN counts as beyond."""
 MAX_BYTES = 4 << 30
 FAULTS = (Reason.NO_TIME, Reason.BAD_TIME, Reason.NO_PLACE, Reason.BAD_PLACE, Reason.SWAPPED, Reason.UNKNOWN_ZONE)
 
@@ -152,6 +155,7 @@ def ingest_events(
     reading: Reading | None = None,
     progress: Progress = lambda what, share: None,
     enrich: Callable[[Any], Any] | None = None,
+    extra: Mapping[str, Column] | None = None,
 ) -> Ingested:
     """Make a city from event records.
 
@@ -161,28 +165,30 @@ def ingest_events(
         engine: open; from :func:`cmust.ingest.engine.open_engine`.
         reading: delimiter and column names, where the files do not say.
         progress: told how far it is.
-        enrich: adds columns to the table just read (a join); weights may name them by ``weights[name] = ""``.
+        enrich: adds columns to the table just read (a join): ``weight_NAME`` for every weight NAME without a column.
+        extra: further columns that ``enrich`` needs: what it calls them -> their spellings.
 
     Raises:
         IngestError: the files cannot be read as told, nothing is left, or too much would be thrown away.
     """
     _check_plan(plan)
     files = engine.expand(inputs)
-    layouts = read_layouts(files, _columns(plan), reading or Reading(), engine.head)
+    layouts = read_layouts(files, _columns(plan) | dict(extra or {}), reading or Reading(), engine.head)
     typed.check_files(files)
     accounts = {event.name: Account(event.name) for event in plan.events}
+    kept = "_".join(["events", *accounts])  # an engine may be used for several plans
     pieces = [piece for layout in layouts for piece in engine.batches(layout)]
     for done, piece in enumerate(pieces):
         progress(f"reading {Path(piece.files[0]).name}", 0.8 * done / len(pieces))
-        _read_piece(engine, piece, plan, enrich)
+        _read_piece(engine, piece, plan, enrich, kept)
         lost = engine.lost_lines()
         for account in accounts.values():
             account.records += lost
             account.throw(Reason.UNREADABLE, lost)
-    table = engine.kept("events")
+    table = engine.kept(kept)
     if isinstance(plan.place, Zones) and plan.events[0].zone is None:
         progress("finding the zones of points near borders", 0.8)
-        table = _locate(engine, table, plan)
+        table = _locate(engine, table, plan, f"{kept}_located")
     names: list[str] = []
     sums = {}
     for at, event in enumerate(plan.events):
@@ -242,8 +248,8 @@ def _columns(plan: EventPlan) -> dict[str, Column]:
     return columns
 
 
-def _read_piece(engine: Engine, piece: Layout, plan: EventPlan, enrich: Callable[[Any], Any] | None) -> None:
-    """Read one piece of the files into the kept table: per event reason, cell (or point) and slot; category; weights."""
+def _read_piece(engine: Engine, piece: Layout, plan: EventPlan, enrich: Callable[[Any], Any] | None, kept: str) -> None:
+    """Read one piece of the files into the kept table: per event reason, cell (or point), slot; category; weights."""
     pattern = typed.time_pattern(piece, [f"time{at}" for at in range(len(plan.events))], plan.time_format, plan.utc)
     raw = engine.scan(piece)
     if enrich is not None:
@@ -257,9 +263,11 @@ def _read_piece(engine: Engine, piece: Layout, plan: EventPlan, enrich: Callable
             parsed[f"y{at}"] = typed.number(engine, raw[f"lat{at}"])
     for name in plan.weights:
         parsed[f"w_{name}"] = typed.number(engine, raw[f"weight_{name}"])
+    if plan.category is not None:
+        parsed["label"] = raw.category.cast("string").strip().nullif("")
     table = raw.mutate(**parsed)
     out: dict[str, Any] = {}
-    for at, event in enumerate(plan.events):
+    for at in range(len(plan.events)):
         table, cell = _place(engine, table, plan, at)
         table = table.mutate(**{f"own{at}": typed.first_reason(*_own_reasons(table, plan, at, cell))})
         if cell is None:  # the point is kept, and located when all are read
@@ -279,12 +287,12 @@ def _read_piece(engine: Engine, piece: Layout, plan: EventPlan, enrich: Callable
         out[f"s{at}"] = (table[f"t{at}"] // base).cast("int64")
     out |= {f"w_{name}": table[f"w_{name}"] for name in plan.weights}
     if plan.category is not None:
-        out["category"] = table["category"].cast("string").strip()
-    engine.keep("events", table.select(**out))
+        out["category"] = table.label
+    engine.keep(kept, table.select(**out))
 
 
 def _place(engine: Engine, table: Any, plan: EventPlan, at: int) -> tuple[Any, Any]:
-    """The table, and the cell of event ``at`` as an expression of it (null outside); None if points are located later."""
+    """The table, and the cell of event ``at`` as an expression of it (null outside); None: points are located later."""
     place = plan.place
     if isinstance(place, Grid):
         table = table.mutate(**{f"cell{at}": place.cell(table[f"x{at}"], table[f"y{at}"])})
@@ -306,7 +314,7 @@ def _own_reasons(table: Any, plan: EventPlan, at: int, cell: Any) -> list[tuple[
     event, time = plan.events[at], table[f"t{at}"]
     reasons = [
         (table.unreadable, Reason.UNREADABLE),
-        (typed.empty(table[f"time{at}"]), Reason.NO_TIME),
+        (typed.empty(table[f"time{at}"], time), Reason.NO_TIME),
         (time.isnull(), Reason.BAD_TIME),
     ]
     if plan.start is not None:
@@ -315,7 +323,7 @@ def _own_reasons(table: Any, plan: EventPlan, at: int, cell: Any) -> list[tuple[
         reasons.append((time >= clock.to_epoch(plan.stop, plan.timezone, plan.utc, "stop"), Reason.OUTSIDE_PERIOD))
     if event.zone is not None:
         zone = table[f"zone{at}"]
-        return [*reasons, (typed.empty(zone), Reason.NO_PLACE), (cell.isnull(), Reason.UNKNOWN_ZONE)]
+        return [*reasons, (typed.empty(zone, cell), Reason.NO_PLACE), (cell.isnull(), Reason.UNKNOWN_ZONE)]
     lon, lat = table[f"x{at}"], table[f"y{at}"]
     west, south, east, north = plan.place.box
     # the place the other way round is inside, as it stands it is not
@@ -323,7 +331,7 @@ def _own_reasons(table: Any, plan: EventPlan, at: int, cell: Any) -> list[tuple[
     inside = (lon >= west) & (lon < east) & (lat >= south) & (lat < north)
     return [
         *reasons,
-        (typed.empty(table[f"lon{at}"]) | typed.empty(table[f"lat{at}"]), Reason.NO_PLACE),
+        (typed.empty(table[f"lon{at}"], lon) | typed.empty(table[f"lat{at}"], lat), Reason.NO_PLACE),
         ((lon == 0) & (lat == 0), Reason.NO_PLACE),
         (swapped & ~inside, Reason.SWAPPED),
         (lon.isnull() | lat.isnull() | (lon.abs() > 180) | (lat.abs() > 90), Reason.BAD_PLACE),
@@ -335,15 +343,14 @@ def _shared_reasons(table: Any, plan: EventPlan) -> list[tuple[Any, Reason]]:
     """What speaks against a record as a whole."""
     reasons = []
     if plan.category is not None:
-        category = table["category"].cast("string").strip()
-        reasons.append((typed.empty(table["category"]), Reason.NO_CATEGORY))
+        reasons.append((table.label.isnull(), Reason.NO_CATEGORY))
         if plan.categories:
-            reasons.append((~category.isin(list(plan.categories)), Reason.OTHER_CATEGORY))
+            reasons.append((~table.label.isin(list(plan.categories)), Reason.OTHER_CATEGORY))
     for name in plan.weights:
         value = table[f"w_{name}"]
         reasons += [
-            (typed.empty(table[f"weight_{name}"]), Reason.NO_VALUE),
-            (value.isnull(), Reason.BAD_VALUE),
+            (typed.empty(table[f"weight_{name}"], value), Reason.NO_VALUE),
+            (value.isnull() | (value.abs() > HUGE), Reason.BAD_VALUE),
             (value < 0, Reason.NEGATIVE),
         ]
     if len(plan.events) == 2:
@@ -351,7 +358,7 @@ def _shared_reasons(table: Any, plan: EventPlan) -> list[tuple[Any, Reason]]:
     return reasons
 
 
-def _locate(engine: Engine, table: Any, plan: EventPlan) -> Any:
+def _locate(engine: Engine, table: Any, plan: EventPlan, kept: str) -> Any:
     """Cells by polygons for all events; a point in no polygon is outside."""
     assert isinstance(plan.place, Zones)
     ends = range(len(plan.events))
@@ -364,8 +371,8 @@ def _locate(engine: Engine, table: Any, plan: EventPlan) -> Any:
         for at in ends
     }
     table = table.mutate(**outside)
-    engine.keep("located", table.select(*[c for c in table.columns if re.fullmatch(r"[crs]\d|w_.*|category", c)]))
-    return engine.kept("located")
+    engine.keep(kept, table.select(*[c for c in table.columns if re.fullmatch(r"[crs]\d|w_.*|category", c)]))
+    return engine.kept(kept)
 
 
 def _count_reasons(engine: Engine, table: Any, at: int) -> dict[int, int]:
@@ -405,7 +412,10 @@ def _sum(engine: Engine, table: Any, plan: EventPlan, at: int, categories: list[
         none = np.zeros(0, dtype=np.int64)
         return _Sums(none, none, none, none, np.zeros((len(weights), 0)))
     sums = _Sums(
-        *(np.concatenate([getattr(part, field) for part in parts]) for field in ("cell", "slot", "category", "count")),
+        np.concatenate([part.cell for part in parts]),
+        np.concatenate([part.slot for part in parts]),
+        np.concatenate([part.category for part in parts]),
+        np.concatenate([part.count for part in parts]),
         np.concatenate([part.weights for part in parts], axis=1),
     )
     base = clock.base_seconds(plan.interval, plan.utc)
@@ -421,10 +431,11 @@ def _category_numbers(column: Any, categories: list[str], plan: EventPlan) -> np
         numbers.append(categories.index(name))
     if len(categories) > MAX_CATEGORIES:
         raise IngestError(
-            f"column '{plan.category}' holds more than {MAX_CATEGORIES} categories ({', '.join(categories[:5])}, ...): name "
-            "those wanted, each becomes a task"
+            f"column '{plan.category}' holds more than {MAX_CATEGORIES} categories ({', '.join(categories[:5])}, ...): "
+            "name those wanted, each becomes a task"
         )
-    return np.array(numbers, dtype=np.int64)[encoded.indices.to_numpy()]
+    out: npt.NDArray[np.int64] = np.array(numbers, dtype=np.int64)[encoded.indices.to_numpy()]
+    return out
 
 
 def _build(
@@ -432,7 +443,14 @@ def _build(
 ) -> City:
     """Choose cells and steps, lay out the tasks, and settle the accounts for what falls out by that."""
     _check_caught(plan, accounts)
-    first, steps = _range(plan, sums)
+    first, steps = clock.period(
+        np.concatenate([one.slot for one in sums.values()]),
+        np.concatenate([one.count for one in sums.values()]),
+        plan.start,
+        plan.stop,
+        plan.interval,
+        plan.timezone,
+    )
     time = clock.axis(first, steps, plan.interval)
     skipped = clock.skipped(time, plan.interval, plan.timezone)
     for name, one in sums.items():
@@ -502,8 +520,8 @@ def _check_caught(plan: EventPlan, accounts: dict[str, Account]) -> None:
         exchanged = account.thrown.get(Reason.SWAPPED, 0)
         if exchanged > account.kept:
             raise IngestError(
-                f"{account.name}: longitude and latitude are exchanged: {exchanged:,} of {account.records:,} records lie in "
-                f"the box the other way round, {account.kept:,} as they are: exchange the two columns"
+                f"{account.name}: longitude and latitude are exchanged: {exchanged:,} of {account.records:,} records "
+                f"lie in the box the other way round, {account.kept:,} as they are: exchange the two columns"
             )
     if not any(account.kept for account in accounts.values()):
         box = (
@@ -513,36 +531,6 @@ def _check_caught(plan: EventPlan, accounts: dict[str, Account]) -> None:
         )
         said = ". ".join(account.summary() for account in accounts.values())
         raise IngestError(f"no record is left: {said}{box}: check columns, box and period")
-
-
-def _range(plan: EventPlan, sums: dict[str, _Sums]) -> tuple[int, int]:
-    """First local slot and number of slots: as asked for, or from the first record to the last."""
-    slots = np.concatenate([one.slot for one in sums.values()])
-    counts = np.concatenate([one.count for one in sums.values()])
-    bounds = []
-    for what, given, found in (("start", plan.start, slots.min()), ("stop", plan.stop, slots.max() + 1)):
-        if given is None:
-            bounds.append(int(found))
-            continue
-        moment = clock.to_epoch(given, plan.timezone, False, what)
-        if moment % plan.interval:
-            raise IngestError(f"{what} is {given}, which is not where an interval of {plan.interval} s begins")
-        bounds.append(moment // plan.interval)
-    first, stop = bounds
-    if stop <= first:
-        raise IngestError(f"the period from {plan.start} to {plan.stop} is empty: stop has to be after start")
-    order = np.argsort(slots)
-    share = np.cumsum(counts[order]) / counts.sum()
-    low, high = (int(slots[order][min(np.searchsorted(share, edge), len(order) - 1)]) for edge in (0.0005, 0.9995))
-    day = max(1, 86_400 // plan.interval)
-    if stop - first > 2 * (high - low + 2 * day):
-        inner = clock.axis(low, high - low + 1, plan.interval)[[0, -1]]
-        outer = clock.axis(first, stop - first, plan.interval)[[0, -1]]
-        raise IngestError(
-            f"a few records reach far: times run from {outer[0]} to {outer[1]}, but 99.9% lie from {inner[0]} to {inner[1]}: "
-            "give --start and --stop"
-        )
-    return first, stop - first
 
 
 def _choose_cells(plan: EventPlan, sums: dict[str, _Sums]) -> npt.NDArray[np.int64]:
@@ -559,7 +547,7 @@ def _choose_cells(plan: EventPlan, sums: dict[str, _Sums]) -> npt.NDArray[np.int
     cells = np.flatnonzero(totals >= plan.min_total)
     if not len(cells):
         raise IngestError(
-            f"no cell has {plan.min_total} events or more, the fullest has {int(totals.max()):,}: a lower threshold, a coarser "
-            "grid or a longer period"
+            f"no cell has {plan.min_total} events or more, the fullest has {int(totals.max()):,}: a lower threshold, "
+            "a coarser grid or a longer period"
         )
     return cells

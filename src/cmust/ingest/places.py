@@ -72,8 +72,8 @@ class Grid:
         """Longitudes and latitudes ``(cell,)``."""
         width, height = self.step
         at = np.arange(len(self))
-        lon = self.box[0] + (at % self.columns + 0.5) * width
-        lat = self.box[1] + (at // self.columns + 0.5) * height
+        lon: Floats = self.box[0] + (at % self.columns + 0.5) * np.float64(width)
+        lat: Floats = self.box[1] + (at // self.columns + 0.5) * np.float64(height)
         return lon, lat
 
     def geometry(self, cell: int) -> Geometry:
@@ -211,19 +211,18 @@ def read_zones(path: Path | str, id_column: str | None = None, name_column: str 
 
 def id_text(column: Any) -> Any:
     """A zone or node id as a text expression: 4, 4.0 and '4' are the same id."""
-    if column.type().is_floating() or column.type().is_decimal():
-        column = column.cast("float64")
-        whole = (column == column.floor()) & (column.abs() < 1e15)
-        return whole.ifelse(column.cast("int64").cast("string"), column.cast("string"))
-    text = column.cast("string").strip()
-    return text.endswith(".0").ifelse(text.substr(0, text.length() - 2), text)
+    if column.type().is_integer():
+        return column.cast("string")
+    number = column.try_cast("float64")
+    whole = (number == number.floor()) & (number.abs() < 1e15)
+    return whole.fill_null(False).ifelse(number.cast("int64").cast("string"), column.cast("string").strip())
 
 
 def locate_points(engine: Engine, table: Any, zones: Zones, pairs: Sequence[tuple[str, str, str]]) -> Any:
     """Add cells by polygons to a kept table.
 
-    Points in a raster cell that lies in one zone take the zone from a table; the distinct points near borders are located
-    exactly, here, and looked up by their coordinates.
+    Points in a raster cell that lies in one zone take the zone from a table; the distinct points near borders are
+    located exactly, here, and looked up by their coordinates.
 
     Args:
         engine: that holds ``table``.

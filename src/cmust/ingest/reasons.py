@@ -94,8 +94,8 @@ class Account:
         """Raise unless every record is accounted for: a fault of this program, not of the data."""
         if self.kept + sum(self.thrown.values()) != self.records:
             raise IngestError(
-                f"{self.name}: {self.records} records read, but {self.kept} kept and {sum(self.thrown.values())} thrown "
-                "away: please report this with the command and a few lines of the file"
+                f"{self.name}: {self.records} records read, but {self.kept} kept and {sum(self.thrown.values())} "
+                "thrown away: please report this with the command and a few lines of the file"
             )
 
     def summary(self) -> str:

@@ -1,7 +1,7 @@
 """Finding the input files and what is in them: kind, delimiter, columns. Nothing is read beyond the first lines.
 
-Files that spell their columns differently (the same source over the years) are grouped into layouts; each layout is then read
-in one go and its columns renamed to what the caller calls them.
+Files that spell their columns differently (the same source over the years) are grouped into layouts; each layout is
+then read in one go and its columns renamed to what the caller calls them.
 """
 
 from __future__ import annotations
@@ -141,9 +141,9 @@ def local_head(file: str) -> list[str]:
     Raises:
         IngestError: it cannot be opened or is not what its name says.
     """
+    lines: list[str] = []
     try:
         with (gzip.open if file.lower().endswith(".gz") else open)(file, "rb") as stream:
-            lines = []
             for _ in range(HEAD_LINES):
                 line = stream.readline(1_000_000)
                 if not line:
@@ -229,13 +229,13 @@ def _csv_layout(
             )
         wanted = _match(file, required, optional, names)
         return Layout((file,), "csv", tuple(names), wanted, fitting[0], False, _texts(tables[fitting[0]]))
-    for mark, rows in tables.items():
-        header = [name.strip() for name in rows[0]]
-        if all(find_column(column, header) is not None for column in required.values()):
-            break
-    else:  # say what is missing with the delimiter that makes the most columns
-        mark, rows = max(tables.items(), key=lambda item: len(item[1][0]))
-        header = [name.strip() for name in rows[0]]
+    headers = {mark: [name.strip() for name in rows[0]] for mark, rows in tables.items()}
+    fits = (
+        mark for mark, names in headers.items() if all(find_column(c, names) is not None for c in required.values())
+    )
+    # where none fits, what is missing is said with the delimiter that makes the most columns
+    mark = next(fits, max(headers, key=lambda mark: len(headers[mark])))
+    header, rows = headers[mark], tables[mark]
     wanted = _match(file, required, optional, header, "its first line names")
     columns = _unique(header + _extra_fields(rows, len(header)))
     return Layout((file,), "csv", tuple(columns), wanted, mark, True, _texts(rows[1:]))

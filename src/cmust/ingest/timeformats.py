@@ -1,4 +1,4 @@
-"""Times as texts: the formats known, finding out which one a file uses, and the same format in the words of each engine."""
+"""Times as texts: the formats known, finding out which one a file uses, and that format in the words of each engine."""
 
 from __future__ import annotations
 
@@ -29,7 +29,13 @@ CANDIDATES = (
     "%Y%m%d %H:%M:%S",
     "%Y%m%d%H%M%S",
 )
-_ISO_TEXT = re.compile(r"\d{4}-\d{2}-\d{2}([ T]\d{2}:\d{2}(:\d{2}(\.\d+)?)?( ?UTC|Z|[+-]\d{2}(:?\d{2})?)?)?")
+ISO_PATTERN = (
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}"
+    r"([ T]([01][0-9]|2[0-3]):[0-9]{2}(:[0-9]{2}(\.[0-9]{1,9})?)?( ?UTC|Z|[+-][0-9]{2}(:[0-9]{2})?)?)?"
+)
+"""What every engine takes for an ISO time, as a regular expression all of them read."""
+
+_ISO_TEXT = re.compile(ISO_PATTERN)
 _SPARK = {"Y": "yyyy", "m": "M", "d": "d", "H": "H", "I": "h", "M": "m", "S": "s", "p": "a", "y": "yy", "b": "MMM"}
 
 
@@ -109,6 +115,13 @@ def to_spark(pattern: str) -> str:
     if not any(part.startswith("%") for part in parts):
         raise IngestError(f"the time format '{pattern}' has no directive: write it like '%Y-%m-%d %H:%M:%S'")
     return "".join(out)
+
+
+def fixed_width(pattern: str) -> int | None:
+    """Length of the texts of a pattern whose fields stand without anything between them; None for others."""
+    if not re.search(r"%[YmdHIMSy]%[YmdHIMSy]", pattern):
+        return None
+    return len(re.sub(r"%[a-zA-Z]", lambda field: {"%Y": "0000", "%b": "000"}.get(field.group(), "00"), pattern))
 
 
 def _reads(text: str, pattern: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import ibis
@@ -35,22 +36,27 @@ def time_pattern(layout: Layout, names: list[str], given: str | None, utc: bool)
         patterns.add(pattern)
         if pattern == timeformats.ISO and not utc and any(timeformats.has_offset(value) for value in values):
             raise IngestError(
-                f"{where}: times such as '{next(v for v in values if timeformats.has_offset(v))}' carry an offset, so they "
-                "are not local wall-clock times: say that they are UTC (--times-in utc)"
+                f"{where}: times such as '{next(v for v in values if timeformats.has_offset(v))}' carry an offset, so "
+                "they are not local wall-clock times: say that they are UTC (--times-in utc)"
             )
     if len(patterns) > 1:
         raise IngestError(
-            f"{layout.files[0]}: the time columns are written differently ({', '.join(sorted(patterns))}): give the time "
-            "format"
+            f"{layout.files[0]}: the time columns are written differently ({', '.join(sorted(patterns))}): "
+            "give the time format"
         )
     return patterns.pop()
 
 
-def empty(column: Any) -> Any:
-    """Where nothing is recorded: null or a blank text."""
+def empty(column: Any, parsed: Any) -> Any:
+    """Where nothing is recorded: null or a blank text. Only looked at where ``parsed`` is null: looking is slow."""
     if column.type().is_string():
-        return column.isnull() | (column.strip() == "")
+        return parsed.isnull().ifelse(column.isnull() | (column.strip() == ""), False)
     return column.isnull()
+
+
+def stripped(parse: Callable[[Any], Any], text: Any) -> Any:
+    """``parse(text)``, and where that is null, of the text without outer blanks (which is slow to make)."""
+    return ibis.coalesce(parse(text), parse(text.strip()))
 
 
 def seconds(engine: Engine, column: Any, pattern: str, utc: bool) -> Any:
@@ -63,8 +69,8 @@ def seconds(engine: Engine, column: Any, pattern: str, utc: bool) -> Any:
     if kind.is_timestamp() or kind.is_date():
         if getattr(kind, "timezone", None) and not utc:
             raise IngestError(
-                f"column '{column.get_name()}' holds instants ({kind}), not local wall-clock times: say that they are UTC "
-                "(--times-in utc)"
+                f"column '{column.get_name()}' holds instants ({kind}), not local wall-clock times: "
+                "say that they are UTC (--times-in utc)"
             )
         return column.cast("timestamp").epoch_seconds().cast("int64")
     if kind.is_numeric() or pattern in (timeformats.EPOCH, timeformats.EPOCH_MS):
@@ -78,23 +84,22 @@ def seconds(engine: Engine, column: Any, pattern: str, utc: bool) -> Any:
         return near.ifelse(numbers.floor().cast("int64"), ibis.null("int64"))
     if not kind.is_string():
         raise IngestError(f"column '{column.get_name()}' is of type {kind}, which is not a time: name another column")
-    return engine.text_to_time(column.strip(), pattern).epoch_seconds().cast("int64")
+    parsed = stripped(lambda text: engine.text_to_time(text, pattern), column)
+    return parsed.epoch_seconds().cast("int64")
 
 
 def number(engine: Engine, column: Any) -> Any:
-    """A finite float64, null where it is none.
+    """A float64, null where it is none; it may be infinite or NaN, which every comparison takes as far too large.
 
     Raises:
         IngestError: the column holds neither numbers nor texts.
     """
     kind = column.type()
     if kind.is_string():
-        column = engine.text_to_number(column.strip())
-    elif kind.is_numeric():
-        column = column.cast("float64")
-    else:
-        raise IngestError(f"column '{column.get_name()}' is of type {kind}, which is not a number: name another column")
-    return ((column > -1e300) & (column < 1e300)).ifelse(column, ibis.null("float64"))
+        return stripped(engine.text_to_number, column)
+    if kind.is_numeric():
+        return column.cast("float64")
+    raise IngestError(f"column '{column.get_name()}' is of type {kind}, which is not a number: name another column")
 
 
 def first_reason(*cases: tuple[Any, Reason]) -> Any:
@@ -110,6 +115,6 @@ def check_files(files: list[str]) -> None:
         IngestError: all are empty.
     """
     local = [file for file in files if "://" not in file]
-    if local == files and all(is_parquet(file) for file in files):
-        if not any(pq.read_metadata(file).num_rows for file in files):
-            raise IngestError(f"{files[0]} holds no records: get it again")
+    all_parquet = local == files and all(is_parquet(file) for file in files)
+    if all_parquet and not any(pq.read_metadata(file).num_rows for file in files):
+        raise IngestError(f"{files[0]} holds no records: get it again")

@@ -1,0 +1,185 @@
+"""Spark as the engine: the same expressions on a cluster, or in local mode.
+
+Files may be named by address (``hdfs://``, ``s3a://``, ``file://``); what has no scheme is a path that the driver and
+all workers see. Zip archives are for DuckDB only. A quoted line break ends the record here: such records are unreadable.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import ibis
+import ibis.expr.datatypes as dt
+import pyarrow as pa
+from pyspark.errors import PySparkException
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql.types import StringType, StructField, StructType
+
+from cmust.errors import IngestError
+from cmust.ingest import sources
+from cmust.ingest.sources import HEAD_LINES, Layout, is_parquet
+from cmust.ingest.timeformats import ISO, ISO_PATTERN, to_spark
+
+CORRUPT = "_unreadable_line"
+NUMBER = r"^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$"
+"""Texts that are numbers: Spark's own cast would also take ``2d`` and ``2f``."""
+
+
+@ibis.udf.scalar.builtin(name="try_to_timestamp")
+def _try_to_timestamp(text: dt.string, pattern: dt.string) -> dt.timestamp:
+    """Spark's own function."""
+
+
+class SparkEngine:
+    """A Spark session."""
+
+    def __init__(self, master: str | None = None, work: Path | str | None = None, memory: str = "2g") -> None:
+        """Use the running session, or start one.
+
+        Args:
+            master: for example ``local[2]``; None takes what ``spark-submit`` set, or else ``local[*]``.
+            work: folder for unpacked files and Spark's own; the system's when None.
+            memory: of the driver, if the session is started here.
+        """
+        running = SparkSession.getActiveSession()
+        self._folder = Path(tempfile.mkdtemp(prefix="cmust-spark-", dir=work))
+        self._stop = running is None
+        if running is None:
+            os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+            build = SparkSession.builder.appName("cmust ingest").config("spark.ui.showConsoleProgress", "false")
+            build = build.config("spark.sql.warehouse.dir", str(self._folder / "warehouse"))
+            if "SPARK_ENV_LOADED" not in os.environ:  # not under spark-submit
+                build = build.config("spark.driver.memory", memory).config("spark.ui.enabled", "false")
+                master = master or "local[*]"
+                if master.startswith("local"):  # nobody else has to reach the driver
+                    build = build.config("spark.driver.bindAddress", "127.0.0.1")
+                    build = build.config("spark.driver.host", "127.0.0.1").config("spark.sql.shuffle.partitions", "8")
+                build = build.master(master)
+            elif master is not None:
+                build = build.master(master)
+            running = build.getOrCreate()
+        self._session: Any = running
+        # times without a zone are what they say; with one they are turned into UTC
+        self._session.conf.set("spark.sql.session.timeZone", "UTC")
+        # a line with too many or too few fields is only seen when all fields are split
+        self._session.conf.set("spark.sql.csv.parser.columnPruning.enabled", "false")
+        self._backend: Any = ibis.pyspark.connect(self._session)
+        self._parts: dict[str, list[DataFrame]] = {}
+        self._made = 0
+
+    def __enter__(self) -> SparkEngine:
+        """The engine itself."""
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        """Let go of what is kept; stop the session if it was started here."""
+        for part in (part for parts in self._parts.values() for part in parts):
+            part.unpersist()
+        if self._stop:
+            self._session.stop()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def expand(self, inputs: Sequence[str | Path]) -> list[str]:
+        """All files the inputs name; patterns in addresses are looked up by Spark."""
+        files = []
+        for item in map(str, inputs):
+            if "://" not in item:
+                if item.lower().endswith(".zip"):
+                    raise IngestError(f"{item}: Spark does not read zip archives: unpack it, or use DuckDB")
+                files += [str(Path(file).resolve()) for file in sources.expand([item], self._folder)]
+                continue
+            path = self._session._jvm.org.apache.hadoop.fs.Path(item)
+            system = path.getFileSystem(self._session._jsc.hadoopConfiguration())
+            found = system.globStatus(path)
+            if not found:
+                raise IngestError(f"there is no file {item}: check the address")
+            files += [status.getPath().toString() for status in found]
+        return files
+
+    def head(self, file: str) -> list[str]:
+        """The first lines of a text file; for a Parquet file at an address its column names."""
+        if "://" not in file:
+            return sources.local_head(file)
+        if is_parquet(file):
+            return list(self._session.read.parquet(file).columns)
+        return [row.value for row in self._session.read.text(file).head(HEAD_LINES)]
+
+    def batches(self, layout: Layout) -> list[Layout]:
+        """The whole layout: Spark cuts it itself."""
+        return [layout]
+
+    def scan(self, layout: Layout) -> Any:
+        """A view of the files; a line that does not have the fields of the header is marked unreadable."""
+        reader = self._session.read
+        files = [file if "://" in file else Path(file).as_uri() for file in layout.files]
+        if layout.kind == "parquet":
+            frame = reader.parquet(*files)
+            unreadable = "FALSE"
+        else:
+            fields = [StructField(name, StringType()) for name in (*layout.columns, CORRUPT)]
+            options = {"mode": "PERMISSIVE", "columnNameOfCorruptRecord": CORRUPT, "quote": '"', "escape": '"'}
+            reader = reader.options(header=layout.header, sep=layout.delimiter, **options).schema(StructType(fields))
+            frame = reader.csv(files)
+            unreadable = f"{CORRUPT} IS NOT NULL"
+        columns = [f"{_name(theirs)} AS {_name(ours)}" for ours, theirs in layout.wanted.items()]
+        return self._view(frame.selectExpr(*columns, f"{unreadable} AS unreadable"))
+
+    def lost_lines(self) -> int:
+        """None: unreadable lines stay in the table, marked."""
+        return 0
+
+    def text_to_time(self, column: Any, pattern: str) -> Any:
+        """A timestamp or null."""
+        if pattern == ISO:
+            iso = column.re_search(f"^({ISO_PATTERN})$")
+            return iso.ifelse(column, ibis.null("string")).try_cast("timestamp")
+        return _try_to_timestamp(column, to_spark(pattern))
+
+    def text_to_number(self, column: Any) -> Any:
+        """A float64 or null."""
+        return column.re_search(NUMBER).ifelse(column, ibis.null("string")).try_cast("float64")
+
+    def keep(self, name: str, table: Any) -> None:
+        """Mark the rows to be computed once and held, in memory or on disk."""
+        self._parts.setdefault(name, []).append(self._frame(table).persist())
+
+    def kept(self, name: str) -> Any:
+        """All kept parts together."""
+        first, *rest = self._parts[name]
+        for part in rest:
+            first = first.unionByName(part)
+        return self._view(first)
+
+    def upload(self, name: str, table: pa.Table) -> Any:
+        """A small table from memory."""
+        return self._view(self._session.createDataFrame(table))
+
+    def fetch(self, table: Any) -> Iterator[pa.RecordBatch]:
+        """The rows, collected by the driver."""
+        try:
+            yield from self._frame(table).toArrow().to_batches()
+        except PySparkException as error:
+            said = str(error).strip().split("\n")[0][:300]
+            raise IngestError(f"Spark could not read the records ({said}): look at the files named there") from error
+
+    def _frame(self, table: Any) -> Any:
+        try:
+            return self._session.sql(self._backend.compile(table))
+        except PySparkException as error:
+            raise IngestError(f"Spark refused the query ({str(error).splitlines()[0][:300]})") from error
+
+    def _view(self, frame: Any) -> Any:
+        self._made += 1
+        name = f"cmust_{id(self)}_{self._made}"
+        frame.createOrReplaceTempView(name)
+        return self._backend.table(name)
+
+
+def _name(value: str) -> str:
+    return "`" + value.replace("`", "``") + "`"
