@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from cmust.calendar import day_of_week, second_of_day
+from cmust.clock import day_of_week, second_of_day
 
 Array = npt.NDArray[np.float32]
 
@@ -60,6 +60,11 @@ class WeeklyAverage:
             count = count - own
         fallback = self.fallback[index % len(self.fallback)]
         return np.where(count > 0, total / np.maximum(count, 1), fallback).astype(np.float32)
+
+    def table(self) -> Array:
+        """The average of every slot of the week, ``(7 * L, N, C)``."""
+        fallback = np.tile(self.fallback, (7, 1, 1))
+        return np.where(self.count > 0, self.total / np.maximum(self.count, 1), fallback).astype(np.float32)
 
 
 def week_slot(time: npt.NDArray[np.datetime64], interval: int) -> npt.NDArray[np.int64]:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from cmust.calendar import Calendar, calendar
+from cmust.clock import Calendar, calendar
 from cmust.city import City, Task
 from cmust.errors import CityError
 from cmust.model import Inputs
@@ -65,6 +65,7 @@ class Windows:
         place: ``(N, 2)``, coordinates standardised over the city.
         scaler: moments of the training part.
         split: window starts by part.
+        steps_per_day: L.
         input_steps, horizon: T and F.
     """
 
@@ -76,6 +77,7 @@ class Windows:
     place: Tensor
     scaler: Scaler
     split: Split
+    steps_per_day: int
     input_steps: int
     horizon: int
 
@@ -123,6 +125,7 @@ class Windows:
             self.place.to(device),
             Scaler(self.scaler.mean.to(device), self.scaler.std.to(device)),
             Split(starts, self.split.train_steps),
+            self.steps_per_day,
             self.input_steps,
             self.horizon,
         )
@@ -191,6 +194,7 @@ def task_windows(task: Task, clock: Calendar, frame: Frame, split: Split, input_
         place=frame.standardise(task.lon, task.lat),
         scaler=Scaler.fit(training),
         split=split,
+        steps_per_day=86_400 // task.interval,
         input_steps=input_steps,
         horizon=horizon,
     )

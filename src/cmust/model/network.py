@@ -3,7 +3,7 @@
 Shapes: B batch, T input steps, F = T' forecast steps, N nodes, C channels, K input features of a node and step.
 """
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -14,8 +14,7 @@ from cmust.model.fusion import Flatten, Sum
 from cmust.model.msti import MSTI, Slices
 
 
-@dataclass(frozen=True)
-class Inputs:
+class Inputs(NamedTuple):
     """What the network sees of a batch of windows. Values are in original units.
 
     Attributes:

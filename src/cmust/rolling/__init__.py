@@ -1,0 +1,8 @@
+"""Rolling adaptation (RoAda): phases as data, stability of weights, one epoch loop, resume."""
+
+from cmust.rolling.config import TrainingConfig, training_config
+from cmust.rolling.plan import PLANS, Phase, joint_plan, rolling_plan, single_plan
+from cmust.rolling.stability import Stability
+from cmust.rolling.trainer import Trainer
+
+__all__ = ["PLANS", "Phase", "Stability", "Trainer", "TrainingConfig", "joint_plan", "rolling_plan", "single_plan", "training_config"]

@@ -1,0 +1,88 @@
+"""The phases of training as data: which task, from which weights, at what rate (Algorithm 1)."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from cmust.rolling.config import TrainingConfig
+
+Kind = Literal["start", "roll", "refine", "single", "joint"]
+Origin = Literal["initial", "previous", "star"]
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One stretch of training with its own optimiser.
+
+    Attributes:
+        name: for people and logs, unique in a plan.
+        kind: of phase.
+        tasks: one, or all for joint training.
+        origin: the shared weights it starts from: freshly initialised, those of the phase before, or ``W*``.
+        rate: learning rate of the shared weights.
+        epochs: at most so many.
+        rolls: whether its weight history decides what freezes.
+        ends_rolling: its result is ``W*``.
+        delivers: its result is a task's final model (for every one of its tasks).
+    """
+
+    name: str
+    kind: Kind
+    tasks: tuple[str, ...]
+    origin: Origin
+    rate: float
+    epochs: int
+    rolls: bool = False
+    ends_rolling: bool = False
+    delivers: bool = False
+
+
+def rolling_plan(tasks: Sequence[str], config: TrainingConfig) -> list[Phase]:
+    """Algorithm 1: the first task, the others in turn, the first again, then each task's refinement from ``W*``."""
+    slow = config.rate * config.rolling_factor
+    phases = [Phase(f"start {tasks[0]}", "start", (tasks[0],), "initial", config.rate, config.start_epochs)]
+    for number, task in enumerate([*tasks[1:], tasks[0]], start=2):
+        last = number == len(tasks) + 1
+        phases.append(
+            Phase(f"roll {number} {task}", "roll", (task,), "previous", slow, config.rolling_epochs, rolls=True, ends_rolling=last)
+        )
+    for task in tasks:
+        phases.append(Phase(f"refine {task}", "refine", (task,), "star", config.rate, config.refine_epochs, delivers=True))
+    return phases
+
+
+def single_plan(tasks: Sequence[str], config: TrainingConfig) -> list[Phase]:
+    """Each task alone, from the same initial weights."""
+    return [
+        Phase(
+            f"alone {task}",
+            "single",
+            (task,),
+            "initial",
+            config.rate,
+            config.epochs_by_task.get(task, config.start_epochs),
+            delivers=True,
+        )
+        for task in tasks
+    ]
+
+
+def joint_plan(tasks: Sequence[str], config: TrainingConfig) -> list[Phase]:
+    """All tasks together: batches mixed, a prompt per task, one set of shared weights."""
+    return [Phase("joint", "joint", tuple(tasks), "initial", config.rate, config.start_epochs, delivers=True)]
+
+
+PLANS = {"rolling": rolling_plan, "alone": single_plan, "joint": joint_plan}
+
+
+def rate_factor(phase: Phase, config: TrainingConfig, update: int, updates_per_epoch: int) -> float:
+    """The rate of an update (counted from 0 within the phase) as a share of the phase's rate."""
+    if config.schedule == "cosine":
+        warm = min(1.0, (update + 1) / (config.warmup_updates + 1))
+        done = min(1.0, update / (phase.epochs * updates_per_epoch))
+        return warm * 0.5 * (1 + math.cos(math.pi * done))
+    if phase.kind == "roll":
+        return 1.0
+    passed = sum(update // updates_per_epoch >= milestone for milestone in config.milestones)
+    return float(config.milestone_factor**passed)

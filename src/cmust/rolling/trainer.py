@@ -1,0 +1,384 @@
+"""One epoch loop for everything: the rolling scheme, one task alone, all tasks jointly.
+
+Runs on Lightning Fabric: CPU or GPU, fp32 or bf16, one process or several. Every epoch draws its randomness from (seed, phase, epoch,
+rank), so that a run resumed at any epoch repeats the uninterrupted one bit for bit on one machine.
+"""
+
+import copy
+import hashlib
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from lightning_fabric.wrappers import _FabricModule
+from torch import Tensor, nn
+
+from cmust.errors import RunError
+from cmust.model import Head, Inputs, Trunk, forecast
+from cmust.model.losses import loss_terms
+from cmust.rolling.config import TrainingConfig
+from cmust.rolling.plan import Phase, rate_factor
+from cmust.rolling.stability import Hold, Stability
+from cmust.rolling.state import Saved
+from cmust.windows import Part, Windows
+
+Weights = dict[str, Tensor]
+
+
+class Ensemble(nn.Module):
+    """The trunk and the heads of a phase as one module, so that Fabric can wrap it."""
+
+    def __init__(self, trunk: Trunk, heads: dict[str, Head]) -> None:
+        super().__init__()
+        self.trunk = trunk
+        self.heads = nn.ModuleDict(heads)
+
+    def forward(self, task: str, inputs: Inputs) -> Tensor:
+        """Forecast of ``task`` in original units, ``(B, F, N, C)``."""
+        return forecast(self.trunk, self.heads[task], inputs)  # type: ignore[arg-type]
+
+
+@dataclass
+class PhaseState:
+    """Where a phase stands, all of it in a checkpoint."""
+
+    epoch: int = 0
+    updates: int = 0
+    seconds: float = 0.0
+    best_epoch: int = 0
+    best_loss: float = math.inf
+    best: dict[str, Weights] = field(default_factory=dict)
+
+
+class Trainer:
+    """Carries out a plan.
+
+    Attributes:
+        star: ``W*``, once rolling has ended.
+
+    Args:
+        fabric: launched.
+        trunk: freshly initialised shared weights, updated in place.
+        heads: one per task, updated in place.
+        windows: per task, on Fabric's device.
+        plan: the phases.
+        config: settings.
+        on_event: called with every event (a dictionary: an epoch, or the end of a phase) on rank 0.
+        on_update: called after every optimiser step with the phase and its epoch (for progress bars).
+        on_checkpoint: called on rank 0 when the state is complete and may be saved.
+        on_delivery: called on rank 0 with a task and its final weights, before the checkpoint that says so.
+    """
+
+    def __init__(
+        self,
+        fabric: Fabric,
+        trunk: Trunk,
+        heads: dict[str, Head],
+        windows: dict[str, Windows],
+        plan: list[Phase],
+        config: TrainingConfig,
+        *,
+        on_event: Callable[[dict[str, Any]], None] = lambda event: None,
+        on_update: Callable[[Phase, int], None] = lambda phase, epoch: None,
+        on_checkpoint: Callable[["Trainer"], None] = lambda trainer: None,
+        on_delivery: Callable[[str, dict[str, Weights]], None] = lambda task, weights: None,
+    ) -> None:
+        self.fabric, self.trunk, self.heads, self.windows = fabric, trunk, heads, windows
+        self.plan, self.config = plan, config
+        self._on_event, self._on_update = on_event, on_update
+        self._on_checkpoint, self._on_delivery = on_checkpoint, on_delivery
+        self._initial = copy.deepcopy(trunk.state_dict())
+        self.star: Weights | None = None
+        self.stability = Stability(trunk.named_parameters())
+        self.phase_index = 0
+        self.state = PhaseState()
+        self._optimizer_steps: Weights = {}
+        self._optimizer: torch.optim.Optimizer | None = None
+        self._trained: list[tuple[str, nn.Parameter]] = []
+
+    # ---------------------------------------------------------------- phases
+
+    def run(self) -> None:
+        """Carry out what is left of the plan."""
+        while self.phase_index < len(self.plan):
+            self._run_phase(self.plan[self.phase_index])
+
+    def _run_phase(self, phase: Phase) -> None:
+        resumed = self.state.epoch > 0
+        if not resumed:
+            self._enter(phase)
+        network, optimizer, hold = self._prepare(phase)
+        while not self._finished(phase):
+            self._run_epoch(phase, network, optimizer, hold)
+        self._leave(phase)
+
+    def _enter(self, phase: Phase) -> None:
+        """Put the shared weights where the phase starts, and open its history."""
+        if phase.origin == "initial":
+            self.trunk.load_state_dict(self._initial)
+        elif phase.origin == "star":
+            assert self.star is not None
+            self.trunk.load_state_dict(self.star)
+        if phase.rolls:
+            self.stability.open_history()
+
+    def _prepare(self, phase: Phase) -> tuple[_FabricModule, Any, Hold]:
+        """A new optimiser over what is not frozen."""
+        shared = self.stability.trainable()
+        names = {id(parameter): f"trunk.{name}" for name, parameter in self.trunk.named_parameters()}
+        heads = {task: self.heads[task] for task in phase.tasks}
+        own = [(f"{task}.{name}", parameter) for task, head in heads.items() for name, parameter in head.named_parameters()]
+        self._trained = [(names[id(parameter)], parameter) for parameter in shared] + own
+        # FC_p learns at gamma in every phase; a free prompt at the phase's rate (docs/method.md).
+        own_rate = phase.rate if self.trunk.config.prompt == "free" else self.config.rate
+        groups = [
+            {"params": shared, "lr": phase.rate, "base": phase.rate},
+            {"params": [parameter for _, parameter in own], "lr": own_rate, "base": own_rate},
+        ]
+        kind = torch.optim.AdamW if self.config.decoupled_decay else torch.optim.Adam
+        optimizer = kind([group for group in groups if group["params"]], eps=self.config.eps, weight_decay=self.config.weight_decay)
+        for name, parameter in self._trained:
+            steps = {key.rpartition("|")[2]: value for key, value in self._optimizer_steps.items() if key.rpartition("|")[0] == name}
+            optimizer.state[parameter].update(steps)
+        self._optimizer_steps = {}
+        self._optimizer = optimizer
+        network, wrapped = self.fabric.setup(Ensemble(self.trunk, heads), optimizer)
+        return network, wrapped, self.stability.partly_frozen()
+
+    def _finished(self, phase: Phase) -> bool:
+        state = self.state
+        return state.epoch >= phase.epochs or (state.epoch > 0 and state.epoch - state.best_epoch >= self.config.patience)
+
+    def _leave(self, phase: Phase) -> None:
+        """Restore the best weights, freeze what was stable, hand over what is final, and say so."""
+        state = self.state
+        if not math.isfinite(state.best_loss):
+            raise RunError(
+                f"phase {phase.name!r} never reached a finite validation loss in {state.epoch} epochs; "
+                f"lower training.rate (now {self.config.rate:g}) or set training.clip"
+            )
+        self.trunk.load_state_dict(state.best["trunk"])
+        for task in phase.tasks:
+            self.heads[task].load_state_dict(state.best[task])
+        if phase.rolls and self.config.freezing:
+            self.stability.freeze(self._threshold(phase), self.config.stability)
+        if phase.ends_rolling:
+            self.star = copy.deepcopy(self.trunk.state_dict())
+        if phase.delivers and self.fabric.is_global_zero:
+            for task in phase.tasks:
+                self._on_delivery(task, {"trunk": state.best["trunk"], "head": state.best[task]})
+        self._emit(
+            {
+                "event": "phase",
+                "phase": phase.name,
+                "kind": phase.kind,
+                "tasks": list(phase.tasks),
+                "epochs": state.epoch,
+                "best_epoch": state.best_epoch,
+                "best_validation_loss": state.best_loss,
+                "updates": state.updates,
+                "frozen_share": self.stability.share(),
+                "frozen_by_layer": self.stability.share_by_layer(),
+                "seconds": state.seconds,
+            }
+        )
+        self.phase_index += 1
+        self.state = PhaseState()
+        self._optimizer = None
+        self._checkpoint()
+
+    def _threshold(self, phase: Phase) -> float:
+        if self.config.delta_unit == "absolute":
+            return self.config.delta
+        steps = self._updates_per_epoch(phase)
+        travel = sum(rate_factor(phase, self.config, update, steps) for update in range(self.state.updates)) * phase.rate
+        return self.config.delta * travel**2
+
+    # ---------------------------------------------------------------- epochs
+
+    def _run_epoch(self, phase: Phase, network: _FabricModule, optimizer: Any, hold: Hold) -> None:
+        started = time.perf_counter()
+        state = self.state
+        train_loss = self._train_epoch(phase, network, optimizer, hold)
+        if phase.rolls:
+            self.stability.record()
+        loss = self._validate(phase, network)
+        if not math.isfinite(loss):
+            loss = math.inf
+        state.epoch += 1
+        best = loss <= state.best_loss and math.isfinite(loss)
+        if best or not state.best:
+            state.best_loss, state.best_epoch = loss, state.epoch
+            state.best = {"trunk": copy.deepcopy(self.trunk.state_dict())}
+            state.best.update({task: copy.deepcopy(self.heads[task].state_dict()) for task in phase.tasks})
+        seconds = time.perf_counter() - started
+        state.seconds += seconds
+        self._emit(
+            {
+                "event": "epoch",
+                "phase": phase.name,
+                "kind": phase.kind,
+                "tasks": list(phase.tasks),
+                "epoch": state.epoch,
+                "train_loss": train_loss,
+                "validation_loss": loss if math.isfinite(loss) else None,
+                "rate": optimizer.param_groups[0]["lr"],
+                "updates": state.updates,
+                "frozen_share": self.stability.share(),
+                "seconds": seconds,
+                "best": best,
+            }
+        )
+        self._checkpoint()
+
+    def _train_epoch(self, phase: Phase, network: _FabricModule, optimizer: Any, hold: Hold) -> float:
+        """One pass; the mean loss over its updates."""
+        network.train()
+        losses = torch.zeros(())
+        steps = self._updates_per_epoch(phase)
+        self._seed(phase, self.fabric.global_rank)
+        for task, starts in self._epoch_batches(phase):
+            factor = rate_factor(phase, self.config, self.state.updates, steps)
+            for group in optimizer.param_groups:
+                group["lr"] = group["base"] * factor
+            loss, share = self._loss(phase, network, task, starts)
+            optimizer.zero_grad()
+            self.fabric.backward(share)
+            hold.clear_gradients()
+            if self.config.clip is not None:
+                torch.nn.utils.clip_grad_norm_([parameter for _, parameter in self._trained], self.config.clip)
+            optimizer.step()
+            hold.restore()
+            losses += loss.detach().cpu()
+            self.state.updates += 1
+            self._on_update(phase, self.state.epoch + 1)
+        return losses.item() / steps
+
+    def _loss(self, phase: Phase, network: _FabricModule, task: str, starts: Tensor) -> tuple[Tensor, Tensor]:
+        """The loss of a global batch, and this process' part of it whose mean over processes has the gradient of the whole."""
+        world = self.fabric.world_size
+        mine = starts[self.fabric.global_rank :: world] if world > 1 else starts
+        total, count = self._terms(phase, network, task, mine)
+        if world > 1:
+            everyone = self.fabric.all_reduce(torch.stack((total.detach(), count.to(total.dtype))), reduce_op="sum")
+            whole, count = everyone[0], everyone[1]
+            count = count.clamp(min=1)
+            return whole / count, total * world / count
+        loss = total / count.clamp(min=1)
+        return loss, loss
+
+    def _terms(self, phase: Phase, network: nn.Module, task: str, starts: Tensor) -> tuple[Tensor, Tensor]:
+        windows, kind = self.windows[task], self.trunk.config.loss
+        truth, valid = windows.targets(starts)
+        total, count = loss_terms(kind, network(task, windows.inputs(starts)), truth, valid, windows.scaler.std)
+        if kind == "masked_mae" and len(phase.tasks) > 1:
+            total = total / windows.scaler.std.mean()  # original units of different tasks do not add up
+        return total, count
+
+    @torch.no_grad()
+    def _validate(self, phase: Phase, network: _FabricModule) -> float:
+        """The criterion: the loss over the validation part, averaged over the phase's tasks."""
+        network.eval()
+        losses = []
+        for task in phase.tasks:
+            sums = torch.zeros(2, dtype=torch.float64)
+            for starts in self._shard(task, "validation").split(self.config.batch_size):
+                total, count = self._terms(phase, network, task, starts)
+                sums += torch.stack((total.double(), count.double())).cpu()
+            if self.fabric.world_size > 1:
+                sums = self.fabric.all_reduce(sums, reduce_op="sum")
+            losses.append((sums[0] / sums[1].clamp(min=1)).item())
+        return sum(losses) / len(losses)
+
+    # ---------------------------------------------------------------- batches
+
+    def _shard(self, task: str, part: Part) -> Tensor:
+        return self.windows[task].split.starts[part][self.fabric.global_rank :: self.fabric.world_size]
+
+    def _batches_of(self, task: str) -> int:
+        batches = math.ceil(len(self.windows[task].split.starts["train"]) / self.config.batch_size)
+        return min(batches, self.config.updates_per_epoch or batches)
+
+    def updates_of(self, phase: Phase) -> int:
+        """At most so many updates in a phase."""
+        return phase.epochs * self._updates_per_epoch(phase)
+
+    def _updates_per_epoch(self, phase: Phase) -> int:
+        return sum(self._batches_of(task) for task in phase.tasks)
+
+    def _epoch_batches(self, phase: Phase) -> Iterator[tuple[str, Tensor]]:
+        """Batches of one epoch, in an order all processes share; the tasks of joint training mixed."""
+        generator = torch.Generator().manual_seed(self._derive(phase, rank=None))
+        batches = []
+        for task in phase.tasks:
+            starts = self.windows[task].split.starts["train"]
+            if self.config.shuffle:
+                starts = starts[torch.randperm(len(starts), generator=generator).to(starts.device)]
+            batches += [(task, batch) for batch in starts.split(self.config.batch_size)[: self._batches_of(task)]]
+        if len(phase.tasks) > 1:
+            batches = [batches[index] for index in torch.randperm(len(batches), generator=generator).tolist()]
+        return iter(batches)
+
+    def _seed(self, phase: Phase, rank: int) -> None:
+        """Dropout of this epoch, different in every process."""
+        torch.manual_seed(self._derive(phase, rank))
+
+    def _derive(self, phase: Phase, rank: int | None) -> int:
+        text = f"{self.config.seed}|{phase.name}|{self.state.epoch}|{rank}"
+        return int.from_bytes(hashlib.sha256(text.encode()).digest()[:7], "big")
+
+    # ---------------------------------------------------------------- events and checkpoints
+
+    def _emit(self, event: dict[str, Any]) -> None:
+        if self.fabric.is_global_zero:
+            self._on_event(event)
+
+    def _checkpoint(self) -> None:
+        if self.fabric.is_global_zero:
+            self._on_checkpoint(self)
+
+    def checkpoint(self) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
+        """All state between two epochs, as groups of tensors and plain values."""
+        state = self.state
+        tensors: dict[str, dict[str, Tensor]] = {"trunk": self.trunk.state_dict(), "initial": self._initial}
+        tensors.update({f"head/{task}": head.state_dict() for task, head in self.heads.items()})
+        tensors.update({f"best/{name}": weights for name, weights in state.best.items()})
+        tensors["stability"] = self.stability.state()
+        if self.star is not None:
+            tensors["star"] = self.star
+        steps: dict[str, Tensor] = {}
+        if self._optimizer is not None:
+            for name, parameter in self._trained:
+                for key, value in self._optimizer.state.get(parameter, {}).items():
+                    steps[f"{name}|{key}"] = value
+        tensors["optimizer"] = steps
+        values = {
+            "phase_index": self.phase_index,
+            "epoch": state.epoch,
+            "updates": state.updates,
+            "seconds": state.seconds,
+            "best_epoch": state.best_epoch,
+            "best_loss": None if math.isinf(state.best_loss) else state.best_loss,
+        }
+        return tensors, values
+
+    def resume(self, saved: Saved) -> None:
+        """Put back what ``checkpoint`` gave; ``run`` goes on from there."""
+        tensors, values = saved.tensors, saved.values
+        self.trunk.load_state_dict(tensors["trunk"])
+        self._initial = tensors["initial"]
+        self.star = tensors.get("star")
+        for task, head in self.heads.items():
+            head.load_state_dict(tensors[f"head/{task}"])
+        self.stability.load_state(tensors["stability"])
+        self.phase_index = values["phase_index"]
+        best_loss = math.inf if values["best_loss"] is None else values["best_loss"]
+        best = {name.removeprefix("best/"): weights for name, weights in tensors.items() if name.startswith("best/")}
+        self.state = PhaseState(
+            values["epoch"], values["updates"], values["seconds"], values["best_epoch"], best_loss, best
+        )
+        self._optimizer_steps = tensors.get("optimizer", {}) if self.state.epoch else {}

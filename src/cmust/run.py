@@ -1,0 +1,127 @@
+"""A run folder: settings, history, resume point, model. Complete enough to forecast with no other file."""
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from cmust.errors import RunError
+from cmust.files import write_text
+
+SCHEMA = 1
+
+
+class Run:
+    """The files of one run.
+
+    Attributes:
+        folder: of the run.
+    """
+
+    def __init__(self, folder: Path | str) -> None:
+        self.folder = Path(folder)
+
+    @property
+    def config_file(self) -> Path:
+        """Everything that was set."""
+        return self.folder / "config.json"
+
+    @property
+    def history_file(self) -> Path:
+        """A line per epoch and per phase."""
+        return self.folder / "history.jsonl"
+
+    @property
+    def state_file(self) -> Path:
+        """The resume point."""
+        return self.folder / "state" / "state.safetensors"
+
+    @property
+    def model_folder(self) -> Path:
+        """Trunk, per-task weights, and what they need to forecast."""
+        return self.folder / "model"
+
+    @property
+    def evaluation_file(self) -> Path:
+        """Scores."""
+        return self.folder / "evaluation.json"
+
+    @property
+    def finished(self) -> bool:
+        """Whether training has ended and the model is there."""
+        return (self.model_folder / "model.json").exists()
+
+    def config(self) -> dict[str, Any]:
+        """What ``config.json`` holds.
+
+        Raises:
+            RunError: this is not a run folder, or the file is damaged.
+        """
+        return read_json(self.config_file, f"{self.folder} is not a run folder: it has no config.json; train with `cmust train` first")
+
+    def write_config(self, config: dict[str, Any]) -> None:
+        """Write ``config.json``."""
+        write_text(self.config_file, json.dumps(config, indent=2) + "\n")
+
+    def append_history(self, event: dict[str, Any]) -> None:
+        """Add a line to ``history.jsonl``."""
+        with self.history_file.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(event) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+    def history_size(self) -> int:
+        """Bytes of history so far; part of the resume point."""
+        return self.history_file.stat().st_size if self.history_file.exists() else 0
+
+    def cut_history(self, size: int) -> None:
+        """Forget events after the resume point: the epoch they tell of is trained again."""
+        if self.history_file.exists():
+            os.truncate(self.history_file, size)
+
+    def history(self) -> list[dict[str, Any]]:
+        """All events."""
+        if not self.history_file.exists():
+            return []
+        return [json.loads(line) for line in self.history_file.read_text(encoding="utf-8").splitlines() if line.strip()]
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the run for writing; released even when the process is killed.
+
+        Raises:
+            RunError: another process holds it, or the folder cannot be made.
+        """
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            handle = os.open(self.folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError as error:
+            raise RunError(f"cannot write to run folder {self.folder}: {error.strerror}; choose another place") from error
+        try:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise RunError(f"run {self.folder} is being written by another process; wait for it or choose another folder") from error
+            yield
+        finally:
+            os.close(handle)
+
+
+def read_json(path: Path, missing: str) -> dict[str, Any]:
+    """A JSON object from a file.
+
+    Raises:
+        RunError: ``missing`` where there is no such file; else the place of the damage.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise RunError(missing) from error
+    except (ValueError, OSError) as error:
+        raise RunError(f"{path} is damaged: {error}; restore it from a copy or train again") from error
+    if not isinstance(content, dict):
+        raise RunError(f"{path} is damaged: it holds no JSON object; restore it from a copy or train again")
+    return content

@@ -1,0 +1,75 @@
+"""The settings of a run: what is forecast, by which reading of the method, trained how."""
+
+import tomllib
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from cmust.errors import ConfigError
+from cmust.model.config import ModelConfig, PresetName, describe_validation, model_config
+from cmust.rolling.config import TrainingConfig, training_config
+from cmust.windows import Protocol
+
+Scheme = Literal["rolling", "alone", "joint"]
+
+
+class Settings(BaseModel):
+    """Everything that is set for a run; unknown keys are errors.
+
+    ``model`` and ``training`` hold what differs from the preset.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    preset: PresetName = "tuned"
+    scheme: Scheme = Field("rolling", description="Algorithm 1, each task alone, or all tasks jointly")
+    protocol: Protocol = Field("purged", description="how windows are split into training, validation and test")
+    tasks: tuple[str, ...] | None = Field(None, description="task names in the order of rolling; None: all, in the city's order")
+    model: dict[str, Any] = Field(default_factory=dict, description="network settings other than the preset's")
+    training: dict[str, Any] = Field(default_factory=dict, description="training settings other than the preset's")
+
+    @model_validator(mode="after")
+    def _resolves(self) -> Self:
+        if self.tasks is not None and len(set(self.tasks)) != len(self.tasks):
+            raise ValueError(f"a task stands twice in {', '.join(self.tasks)}")
+        return self
+
+    @property
+    def network(self) -> ModelConfig:
+        """The network's settings, preset and overrides together."""
+        return model_config(self.preset, **self.model)
+
+    @property
+    def trainer(self) -> TrainingConfig:
+        """The training settings, preset and overrides together."""
+        return training_config(self.preset, **self.training)
+
+
+def make_settings(**values: Any) -> Settings:
+    """Settings from keyword values.
+
+    Raises:
+        ConfigError: a key is unknown or a value does not fit, in any section.
+    """
+    try:
+        settings = Settings(**values)
+    except ValidationError as error:
+        raise ConfigError(describe_validation(error, "settings")) from error
+    _ = settings.network, settings.trainer
+    return settings
+
+
+def read_settings(path: Path | str) -> dict[str, Any]:
+    """The values of a TOML file with the keys of :class:`Settings` (``[model]`` and ``[training]`` are tables).
+
+    Raises:
+        ConfigError: the file is missing or not TOML.
+    """
+    try:
+        with Path(path).open("rb") as file:
+            return tomllib.load(file)
+    except FileNotFoundError as error:
+        raise ConfigError(f"no settings file at {path}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not TOML: {error}") from error
