@@ -150,7 +150,12 @@ def make_windows(city: City, protocol: Protocol, input_steps: int = 12, horizon:
     frame = Frame.of(lon, lat)
     return {
         name: task_windows(
-            task, calendar(task.time, slots, reference), frame, split_windows(task, cuts, input_steps, horizon), input_steps, horizon
+            task,
+            calendar(task.time, slots, reference),
+            frame,
+            split_windows(task, cuts, input_steps, horizon),
+            input_steps,
+            horizon,
         )
         for name, task in city.tasks.items()
     }
@@ -177,10 +182,14 @@ class Frame:
 
 def task_windows(task: Task, clock: Calendar, frame: Frame, split: Split, input_steps: int, horizon: int) -> Windows:
     """The windows of one task under a given split, scaled and averaged on its training part."""
-    average = WeeklyAverage.fit(task.values, task.time, task.interval, split.train_steps)
     training = task.values[: split.train_steps]
-    if np.isnan(training).all():
-        raise CityError(f"task {task.name!r} has no valid value in its training part of {split.train_steps} steps")
+    if (empty := np.isnan(training).all(axis=(0, 1))).any():
+        channel = task.channels[int(empty.argmax())]
+        raise CityError(
+            f"task {task.name!r} has no valid value of channel {channel!r} in its training part of {split.train_steps} steps, "
+            f"up to {task.time[split.train_steps - 1]}; leave it out, or give data that begins later"
+        )
+    average = WeeklyAverage.fit(task.values, task.time, task.interval, split.train_steps)
     plain = average.at(task.time)
     without_self = plain.copy()
     without_self[: split.train_steps] = average.at(task.time[: split.train_steps], leave_out=training)
@@ -210,7 +219,9 @@ def common_cuts(city: City) -> tuple[np.datetime64, np.datetime64]:
     last = min(task.time[-1] + np.timedelta64(task.interval, "s") for task in city.tasks.values())
     if last <= first:
         spans = "; ".join(f"{name} {task.time[0]} to {task.time[-1]}" for name, task in city.tasks.items())
-        raise CityError(f"the tasks of city {city.name!r} share no time ({spans}); give each its own city or common dates")
+        raise CityError(
+            f"the tasks of city {city.name!r} share no time ({spans}); give each its own city or common dates"
+        )
     span = int((last - first).astype(np.int64))
     return first + np.timedelta64(span * 7 // 10, "s"), first + np.timedelta64(span * 8 // 10, "s")
 
@@ -236,9 +247,12 @@ def split_windows(
         train, validation = round(0.7 * len(starts)), round(0.1 * len(starts))
         parts = np.split(starts, [train, train + validation])
     else:
-        first, second = np.searchsorted(task.time, np.array(cuts, dtype=task.time.dtype))
+        times = np.array(cuts, dtype=task.time.dtype)
+        first, second = np.searchsorted(task.time, times)
+        # A coarse step that a cut falls into holds values from both sides: it is in no part.
+        ended_first, ended_second = np.searchsorted(task.time + np.timedelta64(task.interval, "s"), times, side="right")
         begin, end = starts + input_steps, starts + input_steps + horizon
-        parts = [starts[end <= first], starts[(begin >= first) & (end <= second)], starts[begin >= second]]
+        parts = [starts[end <= ended_first], starts[(begin >= first) & (end <= ended_second)], starts[begin >= second]]
     if any(len(part) == 0 for part in parts):
         counts = ", ".join(f"{part} {len(index)}" for part, index in zip(PARTS, parts, strict=True))
         raise CityError(
