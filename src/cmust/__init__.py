@@ -1,17 +1,44 @@
 """CMuST: continuous multi-task spatio-temporal learning for a whole city at once.
 
-    import cmust
-    city = cmust.open_city("city.zarr.zip")
-    forecaster = cmust.fit(city, "runs/first")
-    forecaster.predict(city, "taxi_pickup")
+import cmust
+city = cmust.open_city("city.zarr.zip")
+forecaster = cmust.fit(city, "runs/first")
+forecaster.predict(city, "taxi_pickup")
 """
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
-from cmust.city import City, Task, open_city  # noqa: E402
-from cmust.demo import demo_city  # noqa: E402
-from cmust.evaluation import evaluate  # noqa: E402
-from cmust.fit import fit  # noqa: E402
-from cmust.forecaster import Forecaster  # noqa: E402
+# What the names below need (PyTorch above all) is imported when they are first used, so that `cmust --help` is quick.
+if TYPE_CHECKING:
+    from cmust.city import City, Task, open_city
+    from cmust.demo import demo_city
+    from cmust.evaluation import evaluate
+    from cmust.fit import fit
+    from cmust.forecaster import Forecaster
 
 __all__ = ["City", "Forecaster", "Task", "__version__", "demo_city", "evaluate", "fit", "open_city"]
+
+_HOMES = {
+    "City": "cmust.city",
+    "Forecaster": "cmust.forecaster",
+    "Task": "cmust.city",
+    "demo_city": "cmust.demo",
+    "evaluate": "cmust.evaluation",
+    "fit": "cmust.fit",
+    "open_city": "cmust.city",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'cmust' has no attribute {name!r}")
+    value = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -33,6 +33,8 @@ class Settings(BaseModel):
     def _resolves(self) -> Self:
         if self.tasks is not None and len(set(self.tasks)) != len(self.tasks):
             raise ValueError(f"a task stands twice in {', '.join(self.tasks)}")
+        if "preset" in self.model:
+            raise ValueError("the preset is set for network and training together: preset, not model.preset")
         return self
 
     @property
@@ -55,7 +57,7 @@ def make_settings(**values: Any) -> Settings:
     try:
         settings = Settings(**values)
     except ValidationError as error:
-        raise ConfigError(describe_validation(error, "settings")) from error
+        raise ConfigError(describe_validation(error, "settings", Settings.model_fields)) from error
     _ = settings.network, settings.trainer
     return settings
 

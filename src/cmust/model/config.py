@@ -4,6 +4,8 @@ The text of the paper and the published code differ; both are kept (``paper``, `
 validation data. Every field is a setting; unknown fields are errors.
 """
 
+from collections.abc import Iterable
+from difflib import get_close_matches
 from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -91,15 +93,18 @@ def model_config(preset: str = "tuned", **overrides: Any) -> ModelConfig:
     try:
         return ModelConfig(preset=preset, **{**PRESETS[preset], **overrides})
     except ValidationError as error:
-        raise ConfigError(describe_validation(error, "model")) from error
+        raise ConfigError(describe_validation(error, "model", ModelConfig.model_fields)) from error
 
 
-def describe_validation(error: ValidationError, where: str) -> str:
-    """One line per problem of a pydantic error: which setting, what is wrong, what was given."""
+def describe_validation(error: ValidationError, where: str, known: Iterable[str]) -> str:
+    """One line per problem of a pydantic error: which setting, what is wrong, what was given; the ``known`` ones for an unknown."""
     problems = []
     for item in error.errors():
         name = ".".join(str(part) for part in (where, *item["loc"]))
         found = "" if item["type"] in {"missing", "extra_forbidden"} else f" (found {item['input']!r})"
-        message = "unknown setting" if item["type"] == "extra_forbidden" else item["msg"]
+        message = item["msg"]
+        if item["type"] == "extra_forbidden":
+            near = get_close_matches(str(item["loc"][-1]), known, n=1)
+            message = f"unknown setting; did you mean {near[0]}?" if near else f"unknown setting; there are {', '.join(known)}"
         problems.append(f"{name}: {message}{found}")
     return "; ".join(problems)

@@ -64,4 +64,4 @@ def training_config(preset: str = "tuned", **overrides: Any) -> TrainingConfig:
     try:
         return TrainingConfig(**{**TRAINING_PRESETS[preset], **overrides})
     except ValidationError as error:
-        raise ConfigError(describe_validation(error, "training")) from error
+        raise ConfigError(describe_validation(error, "training", TrainingConfig.model_fields)) from error

@@ -1,0 +1,15 @@
+"""Arguments that several commands take."""
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+CityFile = Annotated[Path, typer.Argument(metavar="CITY", help="A city file, NAME.zarr.zip.", show_default=False)]
+RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.", show_default=False)]
+
+
+def is_first_process() -> bool:
+    """Whether this process prints: under ``torchrun`` all do the same, and one of them speaks."""
+    return os.environ.get("RANK", "0") == "0"
