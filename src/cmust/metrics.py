@@ -45,6 +45,7 @@ class Scores:
         """Plain and masked scores, per horizon and per node; ``None`` where nothing was counted."""
         count, masked_count = self._count.sum(1), self._masked_count.sum(1)
         horizon_masked = self._masked_absolute.sum(1) / masked_count
+        seen = masked_count > 0  # a horizon without targets is left out; one without a number is not
         return {
             "plain": {
                 "mae": _number(self._absolute.sum() / count.sum()),
@@ -52,9 +53,9 @@ class Scores:
                 "wape": _number(self._absolute.sum() / self._size.sum()),
             },
             "masked": {
-                "mae": _number(horizon_masked.nanmean()),
-                "rmse": _number((self._masked_squared.sum(1) / masked_count).sqrt().nanmean()),
-                "mape": _number((self._percentage.sum(1) / masked_count).nanmean()),
+                "mae": _number(horizon_masked[seen].mean()),
+                "rmse": _number((self._masked_squared.sum(1) / masked_count).sqrt()[seen].mean()),
+                "mape": _number((self._percentage.sum(1) / masked_count)[seen].mean()),
             },
             "per_horizon": {
                 "plain_mae": [_number(value) for value in self._absolute.sum(1) / count],
