@@ -1,0 +1,82 @@
+"""A city of a few places and settings so small that the whole scheme runs in a second."""
+
+from typing import Any
+
+import numpy as np
+
+from cmust.city import City, Task
+
+START = np.datetime64("2024-03-04T00:00", "s")  # a Monday
+SIZES: dict[str, Any] = {
+    "input_steps": 4,
+    "horizon": 3,
+    "d_obs": 4,
+    "d_s": 4,
+    "d_t": 4,
+    "d_p": 4,
+    "d_ts": 3,
+    "d_tod": 3,
+    "d_dow": 3,
+    "cross_width": 4,
+    "self_width": 16,
+    "ffn_width": 8,
+    "heads": 2,
+}
+
+
+def tiny_task(
+    name: str = "trips",
+    *,
+    steps: int = 252,
+    nodes: int = 3,
+    interval: int = 7200,
+    channels: int = 1,
+    start: np.datetime64 = START,
+    missing: float = 0.02,
+    kind: str = "count",
+) -> Task:
+    """Counts with a day's rhythm, zeros and gaps; the name seeds them."""
+    rng = np.random.default_rng(list(name.encode()))
+    time = start + np.arange(steps) * np.timedelta64(interval, "s")
+    hour = time.astype(np.int64) % 86_400 / 3600
+    level = 1.5 + 6 * np.exp(-(((hour - 9 - len(name) % 5) / 4) ** 2))
+    values = rng.poisson(level[:, None, None] * rng.uniform(0.5, 2, (1, nodes, channels))).astype(np.float32)
+    values[rng.random(values.shape) < missing] = np.nan
+    return Task(
+        name=name,
+        values=values,
+        time=time,
+        nodes=tuple(f"place {n}" for n in range(nodes)),
+        lon=10 + 0.01 * np.arange(nodes) ** 2,
+        lat=50 + 0.02 * np.arange(nodes),
+        interval=interval,
+        unit="trips",
+        kind=kind,
+        channels=tuple(f"c{c}" for c in range(channels)),
+    )
+
+
+def tiny_city(*tasks: Task) -> City:
+    """A city of the given tasks, or of two."""
+    given = tasks or (tiny_task("trips"), tiny_task("visits"))
+    return City("tiny", {task.name: task for task in given})
+
+
+def tiny_settings(
+    preset: str = "paper", *, training: dict[str, Any] | None = None, model: dict[str, Any] | None = None, **more: Any
+) -> dict[str, Any]:
+    """Settings for ``fit`` and ``make_settings``."""
+    quick = {
+        "batch_size": 32,
+        "start_epochs": 2,
+        "rolling_epochs": 3,
+        "refine_epochs": 2,
+        "precision": "32-true",
+        "rolling_factor": 0.1,
+    }
+    return {
+        "preset": preset,
+        "model": {**SIZES, **(model or {})},
+        "training": {**quick, **(training or {})},
+        **more,
+    }
