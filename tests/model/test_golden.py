@@ -71,7 +71,9 @@ def model(golden: Golden) -> tuple[Trunk, Head, Inputs]:
 
 
 def masked_mae(trunk: Trunk, head: Head, inputs: Inputs, y: Tensor) -> Tensor:
-    total, count = loss_terms("masked_mae", forecast(trunk, head, inputs), y, torch.ones_like(y, dtype=torch.bool), head.std)
+    total, count = loss_terms(
+        "masked_mae", forecast(trunk, head, inputs), y, torch.ones_like(y, dtype=torch.bool), head.std
+    )
     return total / count
 
 
@@ -91,7 +93,9 @@ def test_gradients(golden: Golden, model) -> None:
     ours = {name: parameter.grad for name, parameter in trunk.named_parameters()}
     assert {trunk_name(name) for name in grads} == set(ours)
     for name, grad in grads.items():
-        torch.testing.assert_close(ours[trunk_name(name)], grad, atol=1e-5, rtol=0, msg=lambda text, name=name: f"{name}: {text}")
+        torch.testing.assert_close(
+            ours[trunk_name(name)], grad, atol=1e-5, rtol=0, msg=lambda text, name=name: f"{name}: {text}"
+        )
 
 
 def test_ten_adam_steps(golden: Golden, model) -> None:
