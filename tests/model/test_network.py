@@ -1,0 +1,252 @@
+"""The whole network against a plain formulation of its equations, and what must not matter to it."""
+
+import itertools
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from cmust.model import Head, Inputs, Trunk, forecast, model_config
+from cmust.prompts import FreePrompt, NoPrompt, SummaryPrompt
+from tests.rolling.tiny import SIZES
+
+SLOTS = 48
+
+
+def parts(
+    config, *, nodes: int = 5, batch: int = 3, channels: tuple[int, ...] = (1,), of: int = 1, seed: int = 0
+) -> tuple[Trunk, Head, Inputs]:
+    """A trunk for tasks of ``channels``, the head of a task with ``of`` channels, and a batch for it; nothing is zero."""
+    torch.manual_seed(seed)
+    trunk = Trunk(config, SLOTS, channels)
+    for parameter in trunk.parameters():
+        if not parameter.any():
+            torch.nn.init.normal_(parameter, std=0.1)
+    mean, std = torch.randn(of), torch.rand(of) + 0.5
+    if not config.prompts:
+        prompt = NoPrompt(config.d_p)
+    elif config.prompt == "summary":
+        prompt = SummaryPrompt(torch.rand(nodes, 8), config.d_p)
+    else:
+        prompt = FreePrompt(torch.randn(config.input_steps, nodes, config.d_p))
+    head = Head(config, prompt, mean, std)
+    t, f = config.input_steps, config.horizon
+    inputs = Inputs(
+        values=torch.rand(batch, t, nodes, of) * 10,
+        slot=torch.randint(SLOTS, (batch, t)),
+        dow=torch.randint(7, (batch, t)),
+        stamp=torch.rand(batch, t, 6),
+        place=torch.randn(nodes, 2),
+        average=torch.rand(batch, t, nodes, of) * 10,
+        average_ahead=torch.rand(batch, f, nodes, of) * 10,
+    )
+    return trunk, head, inputs
+
+
+# ------------------------------------------------------------------ Eq. 1-7, 14, 15 as they stand
+
+
+def plain_paper(trunk: Trunk, head: Head, inputs: Inputs) -> Tensor:
+    """The ``paper`` preset with every tensor written out to ``(B, T, N, .)`` and nothing folded."""
+    w = dict(trunk.named_parameters())
+    config = trunk.config
+    b, t, n, c = inputs.values.shape
+
+    def linear(x: Tensor, name: str, bias: bool = True) -> Tensor:
+        return x @ w[f"{name}.weight"].T + (w[f"{name}.bias"] if bias else 0)
+
+    def norm(x: Tensor, name: str) -> Tensor:
+        mean = x.mean(-1, keepdim=True)
+        var = ((x - mean) ** 2).mean(-1, keepdim=True)
+        return (x - mean) / torch.sqrt(var + 1e-5) * w[f"{name}.weight"] + w[f"{name}.bias"]
+
+    def attend(query: Tensor, target: Tensor, name: str, axis: int) -> Tensor:
+        q, k, v = linear(query, f"{name}.query"), linear(target, f"{name}.key"), linear(target, f"{name}.value")
+        e = q.shape[-1] // config.heads
+        out = torch.zeros_like(v)
+        rows = []
+        for i in range(q.shape[axis]):
+            heads = []
+            for h in range(config.heads):
+                cut = slice(h * e, h * e + e)
+                scores = torch.stack(
+                    [(q.select(axis, i)[..., cut] * k.select(axis, j)[..., cut]).sum(-1) for j in range(k.shape[axis])],
+                    -1,
+                )
+                weights = torch.exp(scores / e**0.5) / torch.exp(scores / e**0.5).sum(-1, keepdim=True)
+                heads.append(sum(weights[..., j, None] * v.select(axis, j)[..., cut] for j in range(k.shape[axis])))
+            rows.append(torch.cat(heads, -1))
+        out = torch.stack(rows, axis)
+        return linear(out, f"{name}.output")
+
+    def interact(query: Tensor, target: Tensor, name: str, axis: int) -> Tensor:  # Eq. 6
+        u = norm(attend(query, target, f"{name}.attention", axis) + target, f"{name}.norm_attention")
+        return norm(linear(F.relu(linear(u, f"{name}.expand")), f"{name}.contract") + u, f"{name}.norm_ffn")
+
+    # Eq. 1 and C.1
+    x = (inputs.values - head.mean) / head.std
+    fraction = (inputs.slot / SLOTS)[:, :, None, None].expand(b, t, n, 1)
+    day = inputs.dow.float()[:, :, None, None].expand(b, t, n, 1)
+    observation = linear(torch.cat([x, fraction, day], -1), f"embedding.observation.{c}")
+    space = linear(inputs.place[None, None].expand(b, t, n, 2), "embedding.space")
+    tables = [w["embedding.time_of_day.weight"][inputs.slot], w["embedding.day_of_week.weight"][inputs.dow]]
+    clock = linear(torch.cat([linear(inputs.stamp, "embedding.timestamp"), *tables], -1), "embedding.time")
+    prompt = head.prompt().expand(t, n, config.d_p)[None].expand(b, -1, -1, -1)
+    h = torch.cat([observation, space, clock[:, :, None].expand(b, t, n, config.d_t), prompt], -1)
+    o, s, tm = config.d_obs, config.d_obs + config.d_s, config.d_obs + config.d_s + config.d_t
+    block = "blocks.0"
+    # SCCI, both directions from the same H (Eq. 2-6)
+    new_o = interact(h[..., o:s], h[..., :o], f"{block}.scci.to_observation", 2)
+    new_s = interact(h[..., :o], h[..., o:s], f"{block}.scci.to_context", 2)
+    h = torch.cat([new_o, new_s, h[..., s:]], -1)
+    # Eq. 14
+    encoding = torch.zeros(t, config.d_h)
+    for position, i in itertools.product(range(t), range(config.d_h)):
+        angle = torch.tensor(position / 10000 ** ((i - i % 2) / config.d_h), dtype=torch.float64)
+        encoding[position, i] = angle.sin() if i % 2 == 0 else angle.cos()
+    h = h + encoding[None, :, None]
+    # TCCI
+    new_o = interact(h[..., s:tm], h[..., :o], f"{block}.tcci.to_observation", 1)
+    new_t = interact(h[..., :o], h[..., s:tm], f"{block}.tcci.to_context", 1)
+    h = torch.cat([new_o, h[..., o:s], new_t, h[..., tm:]], -1)
+    # Eq. 7: time, then space
+    h = interact(h, h, f"{block}.tsi.0", 1)
+    h = interact(h, h, f"{block}.ssi.0", 2)
+    # Eq. 15
+    fusion = f"fusion.{c}"
+    z = (
+        linear(h[..., :o], f"{fusion}.observation")
+        + linear(h[..., o:s], f"{fusion}.space")
+        + linear(h[..., s:tm], f"{fusion}.time")
+    )
+    mixed = linear(z, f"{fusion}.z", bias=False) + linear(h[..., tm:], f"{fusion}.prompt", bias=False)
+    flat = mixed.permute(0, 2, 1, 3).reshape(b, n, -1)  # over all T steps of a node
+    y = linear(flat, f"{fusion}.output").reshape(b, n, config.horizon, c).permute(0, 2, 1, 3)
+    return y * head.std + head.mean
+
+
+@pytest.mark.parametrize("prompt", ["summary", "free"])
+@pytest.mark.parametrize("channels", [1, 2])
+def test_paper_preset_is_its_equations(prompt, channels: int) -> None:
+    config = model_config("paper", **{**SIZES, "d_p": 5, "d_s": 3, "self_width": 8}, dropout=0.0, prompt=prompt)
+    trunk, head, inputs = parts(config, channels=(channels,), of=channels)
+    ours, plain = forecast(trunk, head, inputs), plain_paper(trunk, head, inputs)
+    assert plain.std() > 0.1
+    torch.testing.assert_close(ours, plain, atol=1e-5, rtol=0)
+    wanted = dict(trunk.named_parameters()) | dict(head.named_parameters())
+    direction = torch.randn_like(ours)
+    gradients = [torch.autograd.grad((y * direction).sum(), list(wanted.values())) for y in (ours, plain)]
+    for name, one, two in zip(wanted, *gradients, strict=True):
+        scale = max(1.0, two.abs().max().item())
+        torch.testing.assert_close(
+            one / scale, two / scale, atol=1e-5, rtol=0, msg=lambda text, name=name: f"{name}: {text}"
+        )
+
+
+# ------------------------------------------------------------------ what must not matter
+
+
+@pytest.mark.parametrize("preset", ["paper", "reference", "tuned"])
+@pytest.mark.parametrize(("steps", "horizon", "nodes"), [(1, 1, 1), (1, 7, 3), (5, 1, 1), (7, 3, 9), (3, 12, 2)])
+def test_any_steps_horizon_and_nodes(preset: str, steps: int, horizon: int, nodes: int) -> None:
+    config = model_config(preset, **{**SIZES, "input_steps": steps, "horizon": horizon})
+    trunk, head, inputs = parts(config, nodes=nodes)
+    y = forecast(trunk, head, inputs)
+    assert y.shape == (3, horizon, nodes, 1) and y.isfinite().all()
+    y.sum().backward()
+
+
+@pytest.mark.parametrize("preset", ["paper", "reference", "tuned"])
+def test_permuting_the_nodes_permutes_the_forecast(preset: str) -> None:
+    config = model_config(preset, **SIZES, dropout=0.0)
+    trunk, head, inputs = parts(config, nodes=6)
+    order = torch.tensor([3, 0, 5, 1, 4, 2])
+    nodes = {name: getattr(inputs, name)[:, :, order] for name in ("values", "average", "average_ahead")}
+    moved = inputs._replace(place=inputs.place[order], **nodes)
+    y = forecast(trunk, head, inputs)
+    if config.prompt == "free":
+        head.prompt.weight.data = head.prompt.weight.data[:, order]
+    else:
+        head.prompt.summary = head.prompt.summary[order]
+    torch.testing.assert_close(forecast(trunk, head, moved), y[:, :, order], atol=1e-5, rtol=1e-5)
+    assert not torch.allclose(y, y[:, :, order], atol=1e-3)
+
+
+@pytest.mark.parametrize("preset", ["paper", "reference", "tuned"])
+def test_windows_of_a_batch_do_not_see_each_other(preset: str) -> None:
+    trunk, head, inputs = parts(model_config(preset, **SIZES, dropout=0.0), batch=3)
+    y = forecast(trunk, head, inputs)
+    second = Inputs(*(part if part is inputs.place else part[1:2] for part in inputs))
+    torch.testing.assert_close(forecast(trunk, head, second), y[1:2], atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("preset", ["paper", "reference", "tuned"])
+def test_the_trunk_knows_no_number_of_nodes(preset: str) -> None:
+    """The same trunk forecasts two cities of different size, and no side of its weights is a number of nodes."""
+    config = model_config(preset, **SIZES, dropout=0.0)
+    trunk, head, inputs = parts(config, nodes=29)
+    _, other, few = parts(config, nodes=2)
+    assert forecast(trunk, head, inputs).shape[2] == 29 and forecast(trunk, other, few).shape[2] == 2
+    assert all(29 not in parameter.shape for parameter in trunk.parameters())
+
+
+@pytest.mark.parametrize("preset", ["paper", "reference", "tuned"])
+def test_tasks_with_other_channels_have_their_own_ends(preset: str) -> None:
+    config = model_config(preset, **SIZES, dropout=0.0)
+    trunk, head, inputs = parts(config, channels=(1, 3, 1), of=3)
+    y = forecast(trunk, head, inputs)
+    assert y.shape == (3, config.horizon, 5, 3)
+    used = {
+        name
+        for name, parameter in trunk.named_parameters()
+        if torch.autograd.grad(y.sum(), parameter, retain_graph=True, allow_unused=True)[0] is not None
+    }
+    unused = {name for name, _ in trunk.named_parameters()} - used
+    per_channel = 2 if config.seasonal else 1
+    assert unused and all(name.startswith((f"embedding.observation.{per_channel}.", "fusion.1.")) for name in unused)
+
+
+# ------------------------------------------------------------------ ablations
+
+
+@pytest.mark.parametrize("preset", ["paper", "reference", "tuned"])
+def test_without_cross_interactions(preset: str) -> None:
+    full, head, inputs = parts(model_config(preset, **SIZES, dropout=0.0))
+    config = model_config(preset, **SIZES, dropout=0.0, cross_interactions=False)
+    without = Trunk(config, SLOTS, (1,))
+    names, left = {name for name, _ in full.named_parameters()}, {name for name, _ in without.named_parameters()}
+    assert left < names and {name.split(".")[2] for name in names - left} == {"scci", "tcci"}
+    without.load_state_dict({name: value for name, value in full.state_dict().items() if name in left})
+    assert not torch.allclose(forecast(without, head, inputs), forecast(full, head, inputs), atol=1e-3)
+
+
+@pytest.mark.parametrize("preset", ["paper", "reference", "tuned"])
+def test_without_prompts(preset: str) -> None:
+    trunk, head, inputs = parts(model_config(preset, **SIZES, dropout=0.0))
+    config = model_config(preset, **SIZES, dropout=0.0, prompts=False)
+    bare = Head(config, NoPrompt(config.d_p), head.mean, head.std)
+    assert not [name for name, _ in bare.named_parameters() if "prompt" in name]
+    assert not torch.allclose(forecast(trunk, head, inputs), forecast(trunk, bare, inputs), atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"order": "time_first"}, {"cross": "sequential"}, {"positional_encoding": False}],
+    ids=lambda change: next(iter(change)),
+)
+def test_readings_differ(change: dict) -> None:
+    """A switch changes the forecast of the very same weights."""
+    trunk, head, inputs = parts(model_config("paper", **SIZES, dropout=0.0))
+    other = Trunk(model_config("paper", **SIZES, dropout=0.0, **change), SLOTS, (1,))
+    other.load_state_dict(trunk.state_dict())
+    assert not torch.allclose(forecast(other, head, inputs), forecast(trunk, head, inputs), atol=1e-4)
+
+
+def test_a_seasonal_network_begins_with_the_seasonal_forecast() -> None:
+    config = model_config("paper", **SIZES, seasonal=True, dropout=0.0)
+    _, head, inputs = parts(config)
+    trunk = Trunk(config, SLOTS, (1,))  # freshly made: its output layer is silent
+    level = (inputs.values.sum(1, keepdim=True) + 5) / (inputs.average.sum(1, keepdim=True) + 5)
+    expected = inputs.average_ahead * (1 + 0.5 * (level - 1))
+    torch.testing.assert_close(forecast(trunk, head, inputs), expected)
