@@ -1,6 +1,11 @@
 """The one family of errors a user meets. Every message names what was found, where, and what to do."""
 
 
+def reason(error: BaseException) -> str:
+    """The first line of what another library says about ``error``, or its kind where it says nothing."""
+    return next(iter(str(error).splitlines()), type(error).__name__)
+
+
 class CmustError(Exception):
     """Base of all errors raised on purpose; the command line prints it as one line and exits with 2."""
 

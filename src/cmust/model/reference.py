@@ -7,7 +7,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from cmust.errors import RunError
+from cmust.errors import RunError, reason
 from cmust.model.network import Trunk
 
 _EMBEDDING = {
@@ -72,9 +72,9 @@ def read_weights(path: Path | str) -> dict[str, Tensor]:
     except FileNotFoundError as error:
         raise RunError(f"no weights at {path}; give a .safetensors or .pt file") from error
     except (SafetensorError, OSError, RuntimeError, ValueError, EOFError) as error:
-        raise RunError(f"{path} cannot be read as weights ({str(error).splitlines()[0]}); it may be truncated") from error
+        raise RunError(f"{path} cannot be read as weights ({reason(error)}); it may be truncated") from error
     except Exception as error:  # unpickling refuses unknown types with its own error class
-        raise RunError(f"{path} holds more than tensors and was not opened: {str(error).splitlines()[0]}") from error
+        raise RunError(f"{path} holds more than tensors and was not opened: {reason(error)}") from error
     if not isinstance(weights, dict) or not all(isinstance(value, Tensor) for value in weights.values()):
         raise RunError(f"{path} is not a dictionary of tensors; save the published model's state_dict")
     return weights

@@ -9,7 +9,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from cmust.errors import RunError
+from cmust.errors import RunError, reason
 from cmust.files import atomic_path
 
 
@@ -51,5 +51,5 @@ def load(path: Path) -> Saved:
     except FileNotFoundError as error:
         raise RunError(f"{path} is missing; the run is incomplete: train it again, or give the whole run folder") from error
     except (SafetensorError, OSError, KeyError, ValueError) as error:
-        raise RunError(f"{path} is damaged ({str(error).splitlines()[0]}); restore it from a copy or train again") from error
+        raise RunError(f"{path} is damaged ({reason(error)}); restore it from a copy or train again") from error
     return Saved(tensors, values)

@@ -8,7 +8,7 @@ import copy
 import hashlib
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,19 +27,21 @@ from cmust.rolling.state import Saved
 from cmust.windows import Part, Windows
 
 Weights = dict[str, Tensor]
+Forecast = Callable[[Any, Any, Inputs], Tensor]  # trunk, head, inputs -> (B, F, N, C) in original units
 
 
 class Ensemble(nn.Module):
     """The trunk and the heads of a phase as one module, so that Fabric can wrap it."""
 
-    def __init__(self, trunk: Trunk, heads: dict[str, Head]) -> None:
+    def __init__(self, trunk: nn.Module, heads: Mapping[str, nn.Module], forecast: Forecast) -> None:
         super().__init__()
         self.trunk = trunk
         self.heads = nn.ModuleDict(heads)
+        self._forecast = forecast
 
     def forward(self, task: str, inputs: Inputs) -> Tensor:
         """Forecast of ``task`` in original units, ``(B, F, N, C)``."""
-        return forecast(self.trunk, self.heads[task], inputs)  # type: ignore[arg-type]
+        return self._forecast(self.trunk, self.heads[task], inputs)  # type: ignore[no-any-return]
 
 
 @dataclass
@@ -141,13 +143,19 @@ class Trainer:
         ]
         kind = torch.optim.AdamW if self.config.decoupled_decay else torch.optim.Adam
         optimizer = kind([group for group in groups if group["params"]], eps=self.config.eps, weight_decay=self.config.weight_decay)
-        for name, parameter in self._trained:
-            steps = {key.rpartition("|")[2]: value for key, value in self._optimizer_steps.items() if key.rpartition("|")[0] == name}
-            optimizer.state[parameter].update(steps)
-        self._optimizer_steps = {}
+        self._restore_steps(optimizer)
         self._optimizer = optimizer
         network, wrapped = self.fabric.setup(Ensemble(self.trunk, heads), optimizer)
         return network, wrapped, self.stability.partly_frozen()
+
+    def _restore_steps(self, optimizer: torch.optim.Optimizer) -> None:
+        """Put back the optimiser's moments after a resume; they live where their parameter does, its step count on the CPU."""
+        for name, parameter in self._trained:
+            for key in ("step", "exp_avg", "exp_avg_sq"):
+                value = self._optimizer_steps.get(f"{name}|{key}")
+                if value is not None:
+                    optimizer.state[parameter][key] = value if key == "step" else value.to(parameter.device)
+        self._optimizer_steps = {}
 
     def _finished(self, phase: Phase) -> bool:
         state = self.state
