@@ -36,18 +36,10 @@ def add_system(run: Path | str, name: str, other: Path | str) -> dict[str, Any]:
                 f"{run} has {scored['windows']} windows of {task}, {other} has {counted}; their scores do not compare"
             )
         systems = scored["systems"]
-        scored["systems"] = {
-            "cmust": systems["cmust"],
-            name: theirs["tasks"][task]["systems"]["cmust"],
-            **_others(systems, name),
-        }
+        scored["systems"] = {**systems, name: theirs["tasks"][task]["systems"]["cmust"]}
     write_text(Run(run).evaluation_file, json.dumps(ours, indent=1) + "\n")
     return ours
 
 
 def _evaluation(run: Path | str) -> dict[str, Any]:
     return read_json(Run(run).evaluation_file, f"run {run} is not evaluated yet; use `cmust evaluate`")
-
-
-def _others(systems: dict[str, Any], name: str) -> dict[str, Any]:
-    return {system: scores for system, scores in systems.items() if system not in ("cmust", name)}

@@ -18,17 +18,30 @@ from cmust.settings import make_settings
 SETTINGS: dict[str, Any] = {
     "preset": "tuned",
     "model": {
-        "d_obs": 16,
-        "d_s": 8,
-        "d_t": 24,
-        "d_p": 16,
-        "d_tod": 12,
-        "d_dow": 12,
+        "d_obs": 12,
+        "d_s": 4,
+        "d_t": 12,
+        "d_p": 12,
+        "d_ts": 8,
+        "d_tod": 8,
+        "d_dow": 8,
         "cross_width": 16,
-        "self_width": 64,
-        "ffn_width": 128,
+        "self_width": 32,
+        "ffn_width": 64,
+        "heads": 2,
     },
-    "training": {"updates_per_epoch": 40, "start_epochs": 5, "rolling_epochs": 2, "refine_epochs": 3, "batch_size": 16},
+    "training": {
+        "batch_size": 8,
+        "updates_per_epoch": 40,
+        "start_epochs": 3,
+        "rolling_epochs": 2,
+        "refine_epochs": 3,
+        "rate": 2e-3,
+        "rolling_factor": 0.1,
+        "schedule": "cosine",
+        "warmup_updates": 10,
+        "precision": "32-true",  # narrow layers gain nothing from bf16
+    },
 }
 """Less of everything than a real training: a narrow network and few epochs, so that two cores need minutes."""
 

@@ -1,5 +1,6 @@
 """The program: its commands, its version, and what becomes of errors."""
 
+from importlib.util import find_spec
 from typing import Annotated, Any
 
 import typer
@@ -68,7 +69,8 @@ def _program(
 for module in (data, training, scoring, quickstart):
     module.add_to(app)
 for group in EXTERNAL:
-    add_later(app, group)
+    if find_spec(group.module):
+        add_later(app, group)
 
 
 def main() -> None:

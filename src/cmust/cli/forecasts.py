@@ -19,7 +19,7 @@ def render(table: pd.DataFrame, units: dict[str, str], places: int, console: Con
     """
     keys = ["task", "channel"] if "channel" in table else ["task"]
     for key, rows in table.groupby(keys, sort=False, dropna=False):
-        task, *channel = (str(part) for part in key if not pd.isna(part))
+        task, *channel = (part for part in key if isinstance(part, str))
         wide = rows.pivot(index="node", columns="time", values="value")
         busiest = wide.loc[wide.sum(axis=1).sort_values(ascending=False, kind="stable").index[:places]]
         label = " (SYNTHETIC)" if synthetic else ""

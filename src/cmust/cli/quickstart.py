@@ -5,11 +5,11 @@ from typing import Annotated
 
 import typer
 
+FOLDER = Path("runs/quickstart")
+
 
 def quickstart(
-    folder: Annotated[Path, typer.Argument(metavar="[FOLDER]", help="Gets the city and the runs.")] = Path(
-        "runs/quickstart"
-    ),
+    folder: Annotated[Path, typer.Argument(metavar="[FOLDER]", help="Gets the city and the runs.")] = FOLDER,
 ) -> None:
     """Demo city, training, table and report in one go, at a small setting.
 

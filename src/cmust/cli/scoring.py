@@ -42,7 +42,7 @@ def forecast(
     at: Annotated[
         str | None,
         typer.Option(
-            help="Local time of the first forecast step, such as 2024-05-06T08:00; after the city's last step when not given.",
+            help="Local time of the first forecast step, such as 2024-05-06T08:00; else the step after the last.",
             show_default=False,
         ),
     ] = None,
@@ -81,7 +81,7 @@ def report(
     run: RunFolder,
     out: Annotated[
         Path | None,
-        typer.Option(help="The page to write; report.html in the run folder when not given.", show_default=False),
+        typer.Option(help="The page to write; else report.html in the run folder.", show_default=False),
     ] = None,
 ) -> None:
     """Write one offline HTML page about a run: scores, map, errors, training curves, frozen shares.

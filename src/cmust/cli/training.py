@@ -23,7 +23,7 @@ def train(
     ] = None,
     config: Annotated[
         Path | None,
-        typer.Option("--config", "-c", help="A TOML file of settings; flags win over it.", show_default=False),
+        typer.Option("--config", "-c", help="A TOML file of settings; flags win.", show_default=False),
     ] = None,
     changes: Annotated[
         list[str] | None,
