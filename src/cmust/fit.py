@@ -3,7 +3,7 @@
 import os
 import platform
 import sys
-from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,11 +18,19 @@ from torch import Tensor, nn
 from cmust import __version__
 from cmust.clock import second_of_day
 from cmust.city import City, Task
-from cmust.errors import ConfigError, RunError
+from cmust.errors import CmustError, ConfigError, RunError, reason
 from cmust.forecaster import Forecaster, TaskModel
 from cmust.machine import describe_machine, has_fast_bf16
 from cmust.model import Head, ModelConfig, Trunk
-from cmust.prompts import Convergence, FreePrompt, NoPrompt, SamplingAutoencoder, SummaryPrompt, sample_day, train_autoencoder
+from cmust.prompts import (
+    Convergence,
+    FreePrompt,
+    NoPrompt,
+    SamplingAutoencoder,
+    SummaryPrompt,
+    sample_day,
+    train_autoencoder,
+)
 from cmust.rolling import PLANS, Phase, Trainer
 from cmust.rolling import state as store
 from cmust.rolling.trainer import Weights
@@ -31,6 +39,7 @@ from cmust.seasonal import WeeklyAverage
 from cmust.settings import Settings, make_settings
 from cmust.board import TensorBoard
 from cmust.windows import Frame, Windows, make_windows
+
 
 class Watcher(Protocol):
     """What wants to know how training goes (a progress bar, say)."""
@@ -43,6 +52,7 @@ class Watcher(Protocol):
 
     def event(self, event: dict[str, Any]) -> None:
         """An epoch or a phase ended (see ``history.jsonl``)."""
+
 
 def fit(
     city: City,
@@ -78,6 +88,7 @@ def fit(
     fabric.launch()
     return _fit(fabric, city, Run(run), chosen, watcher, command or " ".join(sys.argv))
 
+
 def make_fabric(settings: Settings, accelerator: str, devices: int | str) -> Fabric:
     """Fabric for these settings. Under ``torchrun`` the number of processes is the launcher's."""
     local_world = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
@@ -90,23 +101,37 @@ def make_fabric(settings: Settings, accelerator: str, devices: int | str) -> Fab
         accelerator=accelerator,
         devices=count,
         num_nodes=int(os.environ.get("WORLD_SIZE", "1")) // local_world,
-        strategy=DDPStrategy(find_unused_parameters=True) if several else "auto",
+        # Buffers (scales, summaries) never change: nothing to send around before every forward pass.
+        strategy=DDPStrategy(find_unused_parameters=True, broadcast_buffers=False) if several else "auto",
         precision=precision,
     )
+
 
 def _fit(fabric: Fabric, city: City, run: Run, settings: Settings, watcher: Watcher | None, command: str) -> Forecaster:
     names = settings.tasks or tuple(city.tasks)
     city = city.select(tasks=names)
     unknown = sorted(set(settings.trainer.epochs_by_task) - set(names))
     if unknown:
-        raise ConfigError(f"training.epochs_by_task names {unknown[0]!r}, which is not among the tasks {', '.join(names)}")
-    if not fabric.is_global_zero:
-        return _train(fabric, city, run, settings, None)
-    with run.locked():
-        _claim(run, city, settings, fabric, command)
-        if run.finished:
+        raise ConfigError(
+            f"training.epochs_by_task names {unknown[0]!r}, which is not among the tasks {', '.join(names)}"
+        )
+    refusal: CmustError | None = None
+    with ExitStack() as held:
+        if fabric.is_global_zero:
+            try:
+                held.enter_context(run.locked())
+                _claim(run, city, settings, fabric, command)
+                run.sweep()
+            except CmustError as error:
+                refusal = error
+        # Every process hears what the first one found, so that none is left waiting for the others.
+        refusal, finished = fabric.broadcast((refusal, run.finished))
+        if refusal is not None:
+            raise refusal
+        if finished:
             return Forecaster.load(run.folder)
-        return _train(fabric, city, run, settings, watcher)
+        return _train(fabric, city, run, settings, watcher if fabric.is_global_zero else None)
+
 
 def _claim(run: Run, city: City, settings: Settings, fabric: Fabric, command: str) -> None:
     """Write ``config.json``, or check that the run that is there is this one."""
@@ -150,6 +175,7 @@ def _claim(run: Run, city: City, settings: Settings, fabric: Fabric, command: st
     }
     run.write_config({**identity, "made": made})
 
+
 def _differences(found: Any, wanted: Any, path: str = "") -> list[tuple[str, Any, Any]]:
     """Leaves of ``wanted`` that ``found`` has otherwise, as (path, found, wanted)."""
     if isinstance(wanted, dict) and isinstance(found, dict):
@@ -157,11 +183,14 @@ def _differences(found: Any, wanted: Any, path: str = "") -> list[tuple[str, Any
         return [difference for part in parts for difference in part]
     return [] if found == wanted else [(path, found, wanted)]
 
+
 def _train(fabric: Fabric, city: City, run: Run, settings: Settings, watcher: Watcher | None) -> Forecaster:
     config, training = settings.network, settings.trainer
     windows = make_windows(city, settings.protocol, config.input_steps, config.horizon)
     torch.manual_seed(training.seed)
-    trunk = fabric.to_device(Trunk(config, 86_400 // city.interval, tuple(task.n_channels for task in city.tasks.values())))
+    trunk = fabric.to_device(
+        Trunk(config, 86_400 // city.interval, tuple(task.n_channels for task in city.tasks.values()))
+    )
     parts = {name: make_head(config, city.tasks[name], windows[name], training.seed) for name in city.tasks}
     heads = {name: fabric.to_device(part.head) for name, part in parts.items()}
     resident = {name: each.to(fabric.device) for name, each in windows.items()}
@@ -189,10 +218,9 @@ def _train(fabric: Fabric, city: City, run: Run, settings: Settings, watcher: Wa
         on_delivery=lambda task, weights: store.save(_result_file(run, task), _grouped(weights), {}),
     )
     if run.state_file.exists():
-        saved = store.load(run.state_file)
-        trainer.resume(saved)
+        history_size = _resume(run, trainer)
         if fabric.is_global_zero:
-            run.cut_history(saved.values["history_size"])
+            run.cut_history(history_size)
             if board:
                 board.start_after(run.history())
     elif fabric.is_global_zero:
@@ -209,15 +237,31 @@ def _train(fabric: Fabric, city: City, run: Run, settings: Settings, watcher: Wa
     fabric.barrier()
     return forecaster
 
+
+def _resume(run: Run, trainer: Trainer) -> int:
+    """Put the trainer where the run stopped; how many bytes of history belong to that."""
+    saved = store.load(run.state_file)
+    try:
+        trainer.resume(saved)
+        return int(saved.values["history_size"])
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise RunError(
+            f"{run.state_file} does not fit this run ({reason(error)}); restore it from a copy, or remove the folder {run.folder} and train again"
+        ) from error
+
+
 def _save_state(run: Run, trainer: Trainer) -> None:
     tensors, values = trainer.checkpoint()
     store.save(run.state_file, tensors, {**values, "history_size": run.history_size()})
 
+
 def _result_file(run: Run, task: str) -> Path:
     return run.folder / "state" / f"result-{task}.safetensors"
 
+
 def _grouped(weights: dict[str, Weights]) -> dict[str, dict[str, Tensor]]:
     return dict(weights)
+
 
 @dataclass(frozen=True)
 class HeadParts:
@@ -226,6 +270,7 @@ class HeadParts:
     head: Head
     encoder: SamplingAutoencoder | None
     convergence: Convergence | None
+
 
 def make_head(config: ModelConfig, task: Task, windows: Windows, seed: int) -> HeadParts:
     """The head of a task with a prompt from its own training data (Eq. 8); the same for the same seed, whatever the other tasks."""
@@ -246,6 +291,7 @@ def make_head(config: ModelConfig, task: Task, windows: Windows, seed: int) -> H
             prompt = FreePrompt.from_summary(summary, config.input_steps, config.d_p)
         return HeadParts(Head(config, prompt, scaler.mean, scaler.std), encoder, convergence)
 
+
 def _assemble(city: City, run: Run, settings: Settings, parts: dict[str, HeadParts]) -> Forecaster:
     """The forecaster from the delivered weights."""
     config = settings.network
@@ -254,7 +300,12 @@ def _assemble(city: City, run: Run, settings: Settings, parts: dict[str, HeadPar
     windows = make_windows(city, settings.protocol, config.input_steps, config.horizon)
     forecaster = Forecaster(
         config=config,
-        city={"name": city.name, "fingerprint": city.fingerprint(), "timezone": city.timezone, "synthetic": city.synthetic},
+        city={
+            "name": city.name,
+            "fingerprint": city.fingerprint(),
+            "timezone": city.timezone,
+            "synthetic": city.synthetic,
+        },
         protocol=settings.protocol,
         slots_per_day=86_400 // city.interval,
         reference=min(task.time[0] for task in city.tasks.values()),
@@ -288,5 +339,3 @@ def _assemble(city: City, run: Run, settings: Settings, parts: dict[str, HeadPar
             },
         )
     return forecaster
-
-ProgressCallback = Callable[[dict[str, Any]], None]

@@ -207,7 +207,9 @@ class Forecaster:
         Run(run).config()
         about = read_json(folder / "model.json", f"run {run} has no model yet; finish it with `cmust train`")
         if about.get("schema") != SCHEMA:
-            raise RunError(f"{folder / 'model.json'} has schema {about.get('schema')!r}, this version reads {SCHEMA}; update cmust")
+            raise RunError(
+                f"{folder / 'model.json'} has schema {about.get('schema')!r}, this version reads {SCHEMA}; update cmust"
+            )
         try:
             forecaster = cls(
                 config=ModelConfig(**about["model"]),
@@ -221,8 +223,10 @@ class Forecaster:
                 path = folder / "tasks" / f"{name}.safetensors"
                 _verify(path, about["checksums"][f"tasks/{name}.safetensors"])
                 forecaster.tasks[name] = forecaster._load_task(path, about)
-        except (KeyError, TypeError, ValueError, ValidationError, RuntimeError) as error:
-            raise RunError(f"the model in {folder} does not fit together ({error}); restore it from a copy or train again") from error
+        except (AttributeError, KeyError, TypeError, ValueError, ValidationError, RuntimeError) as error:
+            raise RunError(
+                f"the model in {folder} does not fit together ({error}); restore it from a copy or train again"
+            ) from error
         return forecaster
 
     def _load_task(self, path: Path, about: dict[str, Any]) -> TaskModel:

@@ -60,7 +60,10 @@ class Run:
         Raises:
             RunError: this is not a run folder, or the file is damaged.
         """
-        return read_json(self.config_file, f"{self.folder} is not a run folder: it has no config.json; train with `cmust train` first")
+        return read_json(
+            self.config_file,
+            f"{self.folder} is not a run folder: it has no config.json; train with `cmust train` first",
+        )
 
     def write_config(self, config: dict[str, Any]) -> None:
         """Write ``config.json``."""
@@ -68,10 +71,15 @@ class Run:
 
     def append_history(self, event: dict[str, Any]) -> None:
         """Add a line to ``history.jsonl``."""
-        with self.history_file.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(event) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+        try:
+            with self.history_file.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(event) + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise RunError(
+                f"cannot write {self.history_file}: {error.strerror or error}; free some space and start the run again, it resumes"
+            ) from error
 
     def history_size(self) -> int:
         """Bytes of history so far; part of the resume point."""
@@ -79,14 +87,29 @@ class Run:
 
     def cut_history(self, size: int) -> None:
         """Forget events after the resume point: the epoch they tell of is trained again."""
-        if self.history_file.exists():
+        if self.history_size() > size:
             os.truncate(self.history_file, size)
 
     def history(self) -> list[dict[str, Any]]:
-        """All events."""
+        """All events.
+
+        Raises:
+            RunError: a line is damaged.
+        """
         if not self.history_file.exists():
             return []
-        return [json.loads(line) for line in self.history_file.read_text(encoding="utf-8").splitlines() if line.strip()]
+        try:
+            return [
+                json.loads(line) for line in self.history_file.read_text(encoding="utf-8").splitlines() if line.strip()
+            ]
+        except ValueError as error:
+            raise RunError(f"{self.history_file} is damaged: {error}; remove the damaged line") from error
+
+    def sweep(self) -> None:
+        """Remove what a killed process left half written; only for who holds the run."""
+        for folder in (self.state_file.parent, self.model_folder, self.model_folder / "tasks"):
+            for leftover in folder.glob(".*.tmp"):
+                leftover.unlink(missing_ok=True)
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -99,12 +122,16 @@ class Run:
             self.folder.mkdir(parents=True, exist_ok=True)
             handle = os.open(self.folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
         except OSError as error:
-            raise RunError(f"cannot write to run folder {self.folder}: {error.strerror}; choose another place") from error
+            raise RunError(
+                f"cannot write to run folder {self.folder}: {error.strerror}; choose another place"
+            ) from error
         try:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
-                raise RunError(f"run {self.folder} is being written by another process; wait for it or choose another folder") from error
+                raise RunError(
+                    f"run {self.folder} is being written by another process; wait for it or choose another folder"
+                ) from error
             yield
         finally:
             os.close(handle)
