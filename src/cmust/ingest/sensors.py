@@ -300,7 +300,8 @@ def _places(engine: Engine, table: Any) -> pd.DataFrame:
     moved = (frame.east - frame.west > 0.01) | (frame.north - frame.south > 0.01)
     if moved.any():
         raise IngestError(
-            f"node {frame.index[moved.to_numpy()][0]} is in several places, more than 0.01 degrees apart: give a table of nodes"
+            f"node {frame.index[moved.to_numpy()][0]} is in several places, more than 0.01 degrees apart: give a table "
+            "of nodes"
         )
     return pd.DataFrame({"lon": (frame.west + frame.east) / 2, "lat": (frame.south + frame.north) / 2}, frame.index)
 
@@ -333,8 +334,8 @@ def _build(plan: SensorPlan, found: list[_Cells], places: pd.DataFrame, report: 
     keep = np.flatnonzero((filled >= plan.min_share) & (np.sum(counts, axis=0) > 0))
     if not len(keep):
         raise IngestError(
-            f"no node has values in {plan.min_share:.0%} of the {steps} steps, the best has {filled.max():.1%}: a lower "
-            "share, a longer interval or a shorter period"
+            f"no node has values in {plan.min_share:.0%} of the {steps} steps, the best has {filled.max():.1%}: a "
+            "lower share, a longer interval or a shorter period"
         )
     gone = np.setdiff1d(np.arange(len(places)), keep)
     for account, per_node in zip(report.accounts, counts, strict=True):

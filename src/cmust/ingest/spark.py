@@ -1,7 +1,7 @@
 """Spark as the engine: the same expressions on a cluster, or in local mode.
 
 Files may be named by address (``hdfs://``, ``s3a://``, ``file://``); what has no scheme is a path that the driver and
-all workers see. Zip archives are for DuckDB only. A quoted line break ends the record here: such records are unreadable.
+all workers see. Zip archives are for DuckDB only. A quoted line break ends the record here, which makes it unreadable.
 """
 
 from __future__ import annotations

@@ -27,7 +27,6 @@ CANDIDATES = (
     "%Y/%m/%d %H:%M:%S",
     "%Y/%m/%d %H:%M",
     "%Y%m%d %H:%M:%S",
-    "%Y%m%d%H%M%S",
 )
 ISO_PATTERN = (
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}"
@@ -55,7 +54,7 @@ def detect(values: Sequence[str], where: str) -> str:
     enough = 0.9 * len(texts)
     if sum(_ISO_TEXT.fullmatch(text) is not None for text in texts) >= enough:
         return ISO
-    if sum(_reads(text, "%Y%m%d%H%M%S") for text in texts) >= enough:
+    if sum(len(text) == 14 and _reads(text, "%Y%m%d%H%M%S") for text in texts) >= enough:
         return "%Y%m%d%H%M%S"  # before the epochs: both are plain digits
     numbers = [float(text) for text in texts if re.fullmatch(r"\d{9,13}(\.\d+)?", text)]
     if len(numbers) >= enough:

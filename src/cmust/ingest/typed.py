@@ -105,6 +105,8 @@ def number(engine: Engine, column: Any) -> Any:
 def first_reason(*cases: tuple[Any, Reason]) -> Any:
     """The code of the first condition that holds (null counts as not), else :attr:`Reason.KEPT`; int8."""
     branches = [(condition.fill_null(False), ibis.literal(int(reason), "int8")) for condition, reason in cases]
+    if not branches:
+        return ibis.literal(int(Reason.KEPT), "int8")
     return ibis.cases(*branches, else_=ibis.literal(int(Reason.KEPT), "int8"))
 
 
