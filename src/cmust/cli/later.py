@@ -28,6 +28,7 @@ class Group:
 
 
 EXTERNAL = (
+    Group("experiment", "Compare systems: tables of results, resumable.", "cmust.cli.experiment", "app"),
     Group("ingest", "Make a city from raw records: trips, events, sensors.", "cmust.cli.ingest", "app"),
     Group("download", "Fetch public records from their official addresses.", "cmust.cli.download", "app"),
     Group("import", "Make a city from another project's files.", "cmust.cli.convert", "import_app"),

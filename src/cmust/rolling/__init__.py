@@ -5,4 +5,14 @@ from cmust.rolling.plan import PLANS, Phase, joint_plan, rolling_plan, single_pl
 from cmust.rolling.stability import Stability
 from cmust.rolling.trainer import Trainer
 
-__all__ = ["PLANS", "Phase", "Stability", "Trainer", "TrainingConfig", "joint_plan", "rolling_plan", "single_plan", "training_config"]
+__all__ = [
+    "PLANS",
+    "Phase",
+    "Stability",
+    "Trainer",
+    "TrainingConfig",
+    "joint_plan",
+    "rolling_plan",
+    "single_plan",
+    "training_config",
+]

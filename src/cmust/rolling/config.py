@@ -22,28 +22,40 @@ class TrainingConfig(BaseModel):
     decoupled_decay: bool = Field(False, description="AdamW instead of Adam with L2")
     eps: float = Field(1e-8, gt=0)
     clip: float | None = Field(None, gt=0, description="largest gradient norm")
-    start_epochs: int = Field(100, ge=1, description="at most so many in the first phase, and of a task trained alone or jointly")
+    start_epochs: int = Field(
+        100, ge=1, description="at most so many in the first phase, and of a task trained alone or jointly"
+    )
     rolling_epochs: int = Field(100, ge=1, description="at most so many in each rolling phase")
     refine_epochs: int = Field(100, ge=1, description="at most so many in each refinement")
-    epochs_by_task: dict[str, int] = Field(default_factory=dict, description="of a task trained alone, instead of start_epochs")
+    epochs_by_task: dict[str, int] = Field(
+        default_factory=dict, description="of a task trained alone, instead of start_epochs"
+    )
     updates_per_epoch: int | None = Field(
-        None, ge=1, description="an epoch is at most so many batches, drawn anew from all windows; None: all windows once"
+        None,
+        ge=1,
+        description="an epoch is at most so many batches, drawn anew from all windows; None: all windows once",
     )
     patience: int = Field(30, ge=1, description="epochs without a better validation loss before a phase ends")
     schedule: Literal["milestones", "cosine"] = Field(
-        "milestones", description="rate over a phase (rolling phases keep theirs with milestones); cosine: warm-up and cosine decay"
+        "milestones",
+        description="rate over a phase (rolling phases keep theirs with milestones); cosine: warm-up and cosine decay",
     )
     milestones: tuple[int, ...] = (30, 50)
     milestone_factor: float = Field(0.1, gt=0)
     warmup_updates: int = Field(50, ge=0, description="of the cosine schedule")
 
     freezing: bool = Field(True, description="False: the ablation without consistency maintainer")
-    stability: Literal["element", "tensor"] = Field("element", description="what freezes: elements (Eq. 11) or whole tensors (as coded)")
+    stability: Literal["element", "tensor"] = Field(
+        "element", description="what freezes: elements (Eq. 11) or whole tensors (as coded)"
+    )
     delta: float = Field(1e-6, ge=0, description="freezing threshold of the variance")
     delta_unit: Literal["absolute", "travel"] = Field(
-        "absolute", description="travel: delta times the square of the summed rate of the phase, the farthest a weight can drift"
+        "absolute",
+        description="travel: delta times the square of the summed rate of the phase, the farthest a weight can drift",
     )
-    precision: Literal["auto", "32-true", "bf16-mixed"] = Field("auto", description="auto: bf16 where the machine computes in it")
+    precision: Literal["auto", "32-true", "bf16-mixed"] = Field(
+        "auto", description="auto: bf16 where the machine computes in it"
+    )
 
 
 TRAINING_PRESETS: dict[str, dict[str, Any]] = {

@@ -45,10 +45,21 @@ def rolling_plan(tasks: Sequence[str], config: TrainingConfig) -> list[Phase]:
     for number, task in enumerate([*tasks[1:], tasks[0]], start=2):
         last = number == len(tasks) + 1
         phases.append(
-            Phase(f"roll {number} {task}", "roll", (task,), "previous", slow, config.rolling_epochs, rolls=True, ends_rolling=last)
+            Phase(
+                f"roll {number} {task}",
+                "roll",
+                (task,),
+                "previous",
+                slow,
+                config.rolling_epochs,
+                rolls=True,
+                ends_rolling=last,
+            )
         )
     for task in tasks:
-        phases.append(Phase(f"refine {task}", "refine", (task,), "star", config.rate, config.refine_epochs, delivers=True))
+        phases.append(
+            Phase(f"refine {task}", "refine", (task,), "star", config.rate, config.refine_epochs, delivers=True)
+        )
     return phases
 
 

@@ -104,7 +104,9 @@ class Stability:
     def load_state(self, state: Mapping[str, Tensor]) -> None:
         """Put back what ``state`` gave."""
         for part in ("frozen", "anchor", "mean", "spread"):
-            found = {name.removeprefix(f"{part}/"): value for name, value in state.items() if name.startswith(f"{part}/")}
+            found = {
+                name.removeprefix(f"{part}/"): value for name, value in state.items() if name.startswith(f"{part}/")
+            }
             setattr(self, part, {name: value.to(self._parameters[name].device) for name, value in found.items()})
         self.count = int(state["count"])
 

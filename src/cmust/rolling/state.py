@@ -27,7 +27,11 @@ def save(path: Path, tensors: dict[str, dict[str, Tensor]], values: dict[str, An
     Raises:
         CmustError: the file cannot be written; the one before is untouched.
     """
-    flat = {f"{group}|{name}": tensor.detach().cpu().contiguous() for group, part in tensors.items() for name, tensor in part.items()}
+    flat = {
+        f"{group}|{name}": tensor.detach().cpu().contiguous()
+        for group, part in tensors.items()
+        for name, tensor in part.items()
+    }
     with atomic_path(path) as temporary:
         try:
             save_file(flat, temporary, metadata={"values": json.dumps(values)})
@@ -49,7 +53,9 @@ def load(path: Path) -> Saved:
                 group, _, name = flat.partition("|")
                 tensors.setdefault(group, {})[name] = file.get_tensor(flat)
     except FileNotFoundError as error:
-        raise RunError(f"{path} is missing; the run is incomplete: train it again, or give the whole run folder") from error
+        raise RunError(
+            f"{path} is missing; the run is incomplete: train it again, or give the whole run folder"
+        ) from error
     except (SafetensorError, OSError, KeyError, ValueError) as error:
         raise RunError(f"{path} is damaged ({reason(error)}); restore it from a copy or train again") from error
     return Saved(tensors, values)

@@ -18,7 +18,7 @@ from lightning_fabric.wrappers import _FabricModule
 from torch import Tensor, nn
 
 from cmust.errors import RunError
-from cmust.model import Head, Inputs, Trunk, forecast
+from cmust.model import Inputs, ModelConfig, forecast
 from cmust.model.losses import loss_terms
 from cmust.rolling.config import TrainingConfig
 from cmust.rolling.plan import Phase, rate_factor
@@ -64,11 +64,12 @@ class Trainer:
 
     Args:
         fabric: launched.
-        trunk: freshly initialised shared weights, updated in place.
+        trunk: freshly initialised shared weights, updated in place; its ``config`` tells loss and kind of prompt.
         heads: one per task, updated in place.
         windows: per task, on Fabric's device.
         plan: the phases.
         config: settings.
+        forecast: of the network; another system's own.
         on_event: called with every event (a dictionary: an epoch, or the end of a phase) on rank 0.
         on_update: called after every optimiser step with the phase and its epoch (for progress bars).
         on_checkpoint: called on rank 0 when the state is complete and may be saved.
@@ -78,21 +79,23 @@ class Trainer:
     def __init__(
         self,
         fabric: Fabric,
-        trunk: Trunk,
-        heads: dict[str, Head],
+        trunk: nn.Module,
+        heads: Mapping[str, nn.Module],
         windows: dict[str, Windows],
         plan: list[Phase],
         config: TrainingConfig,
         *,
+        forecast: Forecast = forecast,
         on_event: Callable[[dict[str, Any]], None] = lambda event: None,
         on_update: Callable[[Phase, int], None] = lambda phase, epoch: None,
         on_checkpoint: Callable[["Trainer"], None] = lambda trainer: None,
         on_delivery: Callable[[str, dict[str, Weights]], None] = lambda task, weights: None,
     ) -> None:
         self.fabric, self.trunk, self.heads, self.windows = fabric, trunk, heads, windows
-        self.plan, self.config = plan, config
+        self.plan, self.config, self._forecast = plan, config, forecast
         self._on_event, self._on_update = on_event, on_update
         self._on_checkpoint, self._on_delivery = on_checkpoint, on_delivery
+        self.network: ModelConfig = trunk.config  # type: ignore[assignment]
         self._initial = copy.deepcopy(trunk.state_dict())
         self.star: Weights | None = None
         self.stability = Stability(trunk.named_parameters())
@@ -133,19 +136,23 @@ class Trainer:
         shared = self.stability.trainable()
         names = {id(parameter): f"trunk.{name}" for name, parameter in self.trunk.named_parameters()}
         heads = {task: self.heads[task] for task in phase.tasks}
-        own = [(f"{task}.{name}", parameter) for task, head in heads.items() for name, parameter in head.named_parameters()]
+        own = [
+            (f"{task}.{name}", parameter) for task, head in heads.items() for name, parameter in head.named_parameters()
+        ]
         self._trained = [(names[id(parameter)], parameter) for parameter in shared] + own
         # FC_p learns at gamma in every phase; a free prompt at the phase's rate (docs/method.md).
-        own_rate = phase.rate if self.trunk.config.prompt == "free" else self.config.rate
+        own_rate = phase.rate if self.network.prompt == "free" else self.config.rate
         groups = [
             {"params": shared, "lr": phase.rate, "base": phase.rate},
             {"params": [parameter for _, parameter in own], "lr": own_rate, "base": own_rate},
         ]
         kind = torch.optim.AdamW if self.config.decoupled_decay else torch.optim.Adam
-        optimizer = kind([group for group in groups if group["params"]], eps=self.config.eps, weight_decay=self.config.weight_decay)
+        optimizer = kind(
+            [group for group in groups if group["params"]], eps=self.config.eps, weight_decay=self.config.weight_decay
+        )
         self._restore_steps(optimizer)
         self._optimizer = optimizer
-        network, wrapped = self.fabric.setup(Ensemble(self.trunk, heads), optimizer)
+        network, wrapped = self.fabric.setup(Ensemble(self.trunk, heads, self._forecast), optimizer)
         return network, wrapped, self.stability.partly_frozen()
 
     def _restore_steps(self, optimizer: torch.optim.Optimizer) -> None:
@@ -159,7 +166,9 @@ class Trainer:
 
     def _finished(self, phase: Phase) -> bool:
         state = self.state
-        return state.epoch >= phase.epochs or (state.epoch > 0 and state.epoch - state.best_epoch >= self.config.patience)
+        return state.epoch >= phase.epochs or (
+            state.epoch > 0 and state.epoch - state.best_epoch >= self.config.patience
+        )
 
     def _leave(self, phase: Phase) -> None:
         """Restore the best weights, freeze what was stable, hand over what is final, and say so."""
@@ -203,7 +212,9 @@ class Trainer:
         if self.config.delta_unit == "absolute":
             return self.config.delta
         steps = self._updates_per_epoch(phase)
-        travel = sum(rate_factor(phase, self.config, update, steps) for update in range(self.state.updates)) * phase.rate
+        travel = (
+            sum(rate_factor(phase, self.config, update, steps) for update in range(self.state.updates)) * phase.rate
+        )
         return self.config.delta * travel**2
 
     # ---------------------------------------------------------------- epochs
@@ -280,7 +291,7 @@ class Trainer:
         return loss, loss
 
     def _terms(self, phase: Phase, network: nn.Module, task: str, starts: Tensor) -> tuple[Tensor, Tensor]:
-        windows, kind = self.windows[task], self.trunk.config.loss
+        windows, kind = self.windows[task], self.network.loss
         truth, valid = windows.targets(starts)
         total, count = loss_terms(kind, network(task, windows.inputs(starts)), truth, valid, windows.scaler.std)
         if kind == "masked_mae" and len(phase.tasks) > 1:

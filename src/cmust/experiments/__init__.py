@@ -1,0 +1,1 @@
+"""Tables and figures: what is compared, on which data, at what cost."""

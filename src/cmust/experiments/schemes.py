@@ -1,0 +1,233 @@
+"""CMuST against the same network trained otherwise, a small MLP and the naive forecasts, at equal numbers of updates.
+
+Cells: ``cmust`` (rolling), ``alone`` (each task by itself, as many updates as the rolling scheme gives that task), ``joint`` (all tasks
+mixed, as many updates in all), ``no_freezing`` (rolling without the consistency maintainer), ``residual_mlp``. Every cell is resumable
+and may run in its own process; ``collect`` renders what is there.
+"""
+
+import json
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor
+
+from cmust.baselines import residual_mlp
+from cmust.city import City
+from cmust.errors import ConfigError, RunError
+from cmust.evaluation import SYSTEM, evaluate, score_systems
+from cmust.files import write_text
+from cmust.fit import Watcher, fit
+from cmust.model import model_config
+from cmust.rolling import Phase, Trainer, TrainingConfig, rolling_plan, single_plan, training_config
+from cmust.run import Run, read_json
+from cmust.settings import Settings, make_settings
+from cmust.windows import Windows, make_windows
+
+RUNS = ("cmust", "alone", "joint", "no_freezing")
+CELLS = (*RUNS, "residual_mlp")
+MLP_EPOCHS = 20
+
+
+def run_cell(
+    cell: str, city: City, folder: Path, settings: dict[str, Any], watcher: Watcher | None = None
+) -> dict[str, Any]:
+    """Train and score one cell; what is finished is not repeated.
+
+    Args:
+        cell: one of ``CELLS``.
+        city: the data.
+        folder: of the experiment; the cell's run stands below it.
+        settings: of the rolling run (the fields of ``Settings``); the other cells derive theirs.
+        watcher: hears of progress.
+
+    Returns:
+        The cell's ``evaluation.json``, or of the MLP the same shape.
+
+    Raises:
+        ConfigError: the cell is unknown, or early stopping could end phases early so that updates would not be equal.
+    """
+    if cell not in CELLS:
+        raise ConfigError(f"unknown cell {cell!r}; choose among {', '.join(CELLS)}")
+    base = make_settings(**settings)
+    _check_budget(base.trainer)
+    target = folder / cell
+    scores = target / "evaluation.json"
+    if scores.exists():
+        return read_json(scores, "")
+    if cell == "residual_mlp":
+        return _run_mlp(city, scores, base)
+    fit(city, target, watcher=watcher, **cell_settings(cell, city, base))
+    return evaluate(target, city)
+
+
+def cell_settings(cell: str, city: City, base: Settings) -> dict[str, Any]:
+    """The settings of a cell, with as many updates as the rolling scheme of ``base``."""
+    values = base.model_dump()
+    tasks = base.tasks or tuple(city.tasks)
+    plan = rolling_plan(tasks, base.trainer)
+    training = dict(values["training"])
+    if cell == "no_freezing":
+        training["freezing"] = False
+    elif cell == "alone":
+        training["epochs_by_task"] = {task: epochs_of(plan, task) for task in tasks}
+    elif cell == "joint":
+        training["start_epochs"] = math.ceil(sum(phase.epochs for phase in plan) / len(tasks))
+    scheme = {"alone": "alone", "joint": "joint"}.get(cell, "rolling")
+    return {**values, "scheme": scheme, "training": training}
+
+
+def epochs_of(plan: Sequence[Phase], task: str) -> int:
+    """Epochs that a plan spends on a task."""
+    return sum(phase.epochs for phase in plan if phase.tasks == (task,))
+
+
+def _check_budget(training: TrainingConfig) -> None:
+    longest = max(training.start_epochs, training.rolling_epochs, training.refine_epochs)
+    if training.patience < longest:
+        raise ConfigError(
+            f"training.patience={training.patience} may end phases of up to {longest} epochs early, and the cells would not get equal "
+            f"numbers of updates; set training.patience={longest} (the best epoch on validation is restored all the same)"
+        )
+
+
+def _run_mlp(city: City, target: Path, settings: Settings) -> dict[str, Any]:
+    """The MLP alone on each task, trained to convergence on validation (its updates are a hundredth of the network's cost)."""
+    config = ModelConfig(
+        loss="mae", prompt="free", input_steps=settings.network.input_steps, horizon=settings.network.horizon
+    )
+    city = city.select(tasks=settings.tasks)
+    windows = make_windows(city, settings.protocol, config.input_steps, config.horizon)
+    training = training_config(
+        "paper",
+        seed=settings.trainer.seed,
+        start_epochs=MLP_EPOCHS,
+        patience=MLP_EPOCHS,
+        schedule="cosine",
+        rate=2e-3,
+        precision="32-true",
+    )
+    tasks = {}
+    for name, each in windows.items():
+        torch.manual_seed(training.seed)
+        network = residual_mlp.ResidualMLP(config, 86_400 // city.interval, each.channels)
+        head = residual_mlp.NodeHead(each.n_nodes, each.scaler.mean, each.scaler.std)
+        events: list[dict[str, Any]] = []
+        Trainer(
+            Fabric(accelerator="cpu", devices=1),
+            network,
+            {name: head},
+            {name: each},
+            single_plan([name], training),
+            training,
+            forecast=residual_mlp.forecast,
+            on_event=events.append,
+        ).run()
+        with torch.no_grad():
+            scores = score_systems(each, each.split.starts["test"], {"residual_mlp": _system(network, head)})
+        tasks[name] = {"systems": scores, "updates": events[-1]["updates"], "seconds": events[-1]["seconds"]}
+    result = {"tasks": tasks, "training": training.model_dump(mode="json")}
+    write_text(target, json.dumps(result, indent=1) + "\n")
+    return result
+
+
+def _system(network: residual_mlp.ResidualMLP, head: residual_mlp.NodeHead) -> Callable[[Windows, Tensor], Tensor]:
+    return lambda windows, starts: residual_mlp.forecast(network, head, windows.inputs(starts))
+
+
+def collect(folder: Path) -> dict[str, Any]:
+    """Scores, updates, seconds and frozen shares of the finished cells below ``folder``, by task and system.
+
+    Raises:
+        RunError: no cell is finished.
+    """
+    table: dict[str, Any] = {"tasks": {}, "cells": {}}
+    for cell in CELLS:
+        file = folder / cell / "evaluation.json"
+        if not file.exists():
+            continue
+        evaluation = read_json(file, "")
+        if cell in RUNS:
+            table["cells"][cell] = _cost(Run(folder / cell))
+            table.update({key: evaluation[key] for key in ("made", "city", "protocol", "part")})
+        for task, entry in evaluation["tasks"].items():
+            systems = table["tasks"].setdefault(task, {})
+            for system, scores in entry["systems"].items():
+                name = cell if system == SYSTEM else system
+                systems[name] = {"plain": scores["plain"], "masked": scores["masked"]}
+    if not table["tasks"]:
+        raise RunError(f"no finished cell below {folder}; run `cmust experiment schemes` first")
+    return table
+
+
+def _cost(run: Run) -> dict[str, Any]:
+    """What a run cost and how it went: updates and seconds per task, and its phases."""
+    phases = [event for event in run.history() if event["event"] == "phase"]
+    keys = (
+        "phase",
+        "kind",
+        "tasks",
+        "epochs",
+        "best_epoch",
+        "best_validation_loss",
+        "updates",
+        "frozen_share",
+        "seconds",
+    )
+    config = run.config()
+    return {
+        "made": config["made"],
+        "settings": config["settings"],
+        "updates": sum(phase["updates"] for phase in phases),
+        "seconds": sum(phase["seconds"] for phase in phases),
+        "phases": [{key: phase[key] for key in keys} for phase in phases],
+    }
+
+
+ROWS = {
+    "last_value": "last value",
+    "yesterday": "same slot yesterday",
+    "last_week": "same slot last week",
+    "weekly_average": "weekly average",
+    "scaled_weekly_average": "weekly average, scaled to the recent level",
+    "residual_mlp": "small MLP over the weekly average",
+    "alone": "the network alone on each task",
+    "joint": "the network trained jointly",
+    "no_freezing": "CMuST without freezing",
+    "cmust": "CMuST",
+}
+
+
+def render(table: dict[str, Any]) -> str:
+    """The table in Markdown: masked MAE (plain MAE), best in bold; then cost and frozen shares of every run."""
+    tasks = list(table["tasks"])
+    lines = [f"| masked MAE (plain MAE) | {' | '.join(tasks)} |", f"|---|{'---|' * len(tasks)}"]
+    best = {
+        (task, kind): min(scores[kind]["mae"] for scores in table["tasks"][task].values())
+        for task in tasks
+        for kind in ("masked", "plain")
+    }
+
+    def cell(task: str, kind: str, system: str) -> str:
+        value = table["tasks"][task][system][kind]["mae"]
+        return f"**{value:.2f}**" if value == best[task, kind] else f"{value:.2f}"
+
+    for system, label in ROWS.items():
+        if all(system in table["tasks"][task] for task in tasks):
+            cells = [f"{cell(task, 'masked', system)} ({cell(task, 'plain', system)})" for task in tasks]
+            lines.append(f"| {label} | {' | '.join(cells)} |")
+    lines += ["", "| run | updates | minutes of training | frozen at the end |", "|---|---|---|---|"]
+    for name, cost in table["cells"].items():
+        frozen = cost["phases"][-1]["frozen_share"]
+        lines.append(f"| {ROWS[name]} | {cost['updates']} | {cost['seconds'] / 60:.1f} | {frozen:.1%} |")
+    rolled = [phase for phase in table["cells"].get("cmust", {}).get("phases", []) if phase["kind"] != "refine"]
+    if rolled:
+        lines += ["", "| phase of CMuST | updates | best epoch | frozen after it |", "|---|---|---|---|"]
+        lines += [
+            f"| {p['phase']} | {p['updates']} | {p['best_epoch']} of {p['epochs']} | {p['frozen_share']:.1%} |"
+            for p in rolled
+        ]
+    return "\n".join(lines) + "\n"
