@@ -1,4 +1,4 @@
-"""Groups of commands whose modules need the ``ingest`` extra: imported when they are called, not before."""
+"""Groups of commands in modules of their own, imported when they are called: some need the ``ingest`` extra."""
 
 import importlib
 from dataclasses import dataclass
@@ -32,6 +32,7 @@ EXTERNAL = (
     Group("ingest", "Make a city from raw records: trips, events, sensors.", "cmust.cli.ingest", "app"),
     Group("download", "Fetch public records from their official addresses.", "cmust.cli.download", "app"),
     Group("import", "Make a city from another project's files.", "cmust.cli.convert", "import_app"),
+    Group("experiment", "Compare systems: tables of results, resumable.", "cmust.cli.experiment", "app"),
     Group("export", "Write a city as another project's files.", "cmust.cli.convert", "export_app"),
 )
 
@@ -47,21 +48,20 @@ def add_later(app: typer.Typer, group: Group) -> None:
         context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
     )
     def stand_in(ctx: typer.Context) -> None:
-        code = _command(group).main(
-            args=list(ctx.args), prog_name=ctx.command_path, standalone_mode=False, help_option_names=["-h", "--help"]
-        )
+        try:
+            command: Any = typer.main.get_command(getattr(importlib.import_module(group.module), group.app))
+            code = command.main(
+                args=list(ctx.args),
+                prog_name=ctx.command_path,
+                standalone_mode=False,
+                help_option_names=["-h", "--help"],
+            )
+        except ModuleNotFoundError as error:
+            if error.name is None or error.name.split(".")[0] == "cmust":
+                raise
+            raise CmustError(
+                f"`cmust {group.name}` needs {error.name}, which is not installed; "
+                "install the extra: pip install 'cmust[ingest]'"
+            ) from error
         if isinstance(code, int) and code:
             raise typer.Exit(code)
-
-
-def _command(group: Group) -> Any:
-    try:
-        module = importlib.import_module(group.module)
-    except ModuleNotFoundError as error:
-        if (error.name or "").startswith("cmust"):
-            raise
-        raise CmustError(
-            f"`cmust {group.name}` needs {error.name}, which is not installed; "
-            "install the extra: pip install 'cmust[ingest]'"
-        ) from error
-    return typer.main.get_command(getattr(module, group.app))
