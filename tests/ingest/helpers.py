@@ -17,8 +17,7 @@ HEADER = ("time", "lon", "lat")
 
 
 def write_csv(path, rows, header=HEADER, delimiter=","):
-    opened = gzip.open(path, "wt", newline="") if str(path).endswith(".gz") else path.open("w", newline="")
-    with opened as stream:
+    with (gzip.open if str(path).endswith(".gz") else open)(path, "wt", newline="") as stream:
         writer = csv.writer(stream, delimiter=delimiter)
         if header is not None:
             writer.writerow(header)

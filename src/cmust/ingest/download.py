@@ -31,7 +31,6 @@ USER_AGENT = f"cmust/{__version__} (data download; one connection)"
 TLC = "https://d37ci6vzurychx.cloudfront.net"
 CHICAGO = "https://data.cityofchicago.org/resource"
 TAXI_TO_2023, TAXI_FROM_2024, CRASHES, PEOPLE = "wrvz-psew", "ajtu-isnz", "85ca-t3if", "u6pd-qa9d"
-CHUNK = 1 << 20
 
 TYPES = {
     "parquet": ("application/vnd.apache.parquet", "application/octet-stream", "binary/octet-stream", "application/x-"),
@@ -258,7 +257,7 @@ def _attempt(client: httpx.Client, item: Item, part: Path, watch: Watch) -> None
             _forget(part)
             write_text(_note(part), json.dumps({"url": item.url, "tag": tag}))
         with part.open("ab" if resumed else "wb") as sink:
-            for chunk in answer.iter_raw(CHUNK):
+            for chunk in answer.iter_raw():  # as it comes: what is in a buffer would be lost by a break
                 sink.write(chunk)
                 here += len(chunk)
                 watch(item.name, here, size)

@@ -55,7 +55,7 @@ class Layout:
     def sample_of(self, name: str) -> list[str]:
         """The first values of a wanted column, as texts (CSV only)."""
         at = self.columns.index(self.wanted[name])
-        return [row[at] for row in self.sample if len(row) > at]
+        return [row[at] for row in self.sample if len(row) == len(self.columns)]
 
 
 @dataclass(frozen=True)

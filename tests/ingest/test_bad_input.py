@@ -1,0 +1,191 @@
+"""Bad input gives one clear error, or a counted reason; never a half-written city."""
+
+import gzip
+import subprocess
+import sys
+import zipfile
+
+import pandas as pd
+import pytest
+from helpers import HEADER, plan_of, run, write_csv
+from typer.testing import CliRunner
+
+from cmust.cli.ingest import app
+from cmust.errors import IngestError
+from cmust.ingest.places import Grid, read_zones
+from cmust.ingest.reasons import Reason
+from cmust.ingest.sources import Reading
+
+GOOD = [["2016-01-01 10:00:00", -73.5, 40.5]] * 10
+
+
+def fails(match, path, plan=None, reading=None):
+    with pytest.raises(IngestError, match=match) as error:
+        run(path, plan or plan_of(), reading)
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+def test_files(tmp_path):
+    fails("no file .*nothing", tmp_path / "nothing.csv")
+    (tmp_path / "empty.csv").touch()
+    fails("empty.csv is empty", tmp_path / "empty.csv")
+    fails("no records", write_csv(tmp_path / "header.csv", []))
+    (tmp_path / "not.parquet").write_text("time,lon,lat\n")
+    fails("not.parquet is not a readable Parquet file", tmp_path / "not.parquet")
+    pd.DataFrame({name: [] for name in HEADER}).to_parquet(tmp_path / "none.parquet")
+    fails("holds no records", tmp_path / "none.parquet")
+    (tmp_path / "not.zip").write_text("hello")
+    fails("not.zip cannot be unpacked", tmp_path / "not.zip")
+    with zipfile.ZipFile(tmp_path / "other.zip", "w") as packed:
+        packed.writestr("readme.md", "hello")
+    fails("holds no CSV", tmp_path / "other.zip")
+    twice = write_csv(tmp_path / "twice.csv", GOOD)
+    fails("named twice", [twice, twice])
+
+
+def test_truncated_gz(tmp_path):
+    rows = [[f"2016-01-01 10:{n % 60:02d}:{n % 59:02d}", -73.5 + n * 1e-6, 40.5] for n in range(20000)]
+    whole = write_csv(tmp_path / "a.csv.gz", rows).read_bytes()
+    (tmp_path / "cut.csv.gz").write_bytes(whole[: len(whole) // 2])
+    fails("cut.csv.gz cannot be read .*get it again", tmp_path / "cut.csv.gz")
+    (tmp_path / "wrong.csv.gz").write_text("time,lon,lat\n")
+    fails("wrong.csv.gz cannot be read", tmp_path / "wrong.csv.gz")
+
+
+def test_columns_and_delimiters(tmp_path):
+    path = write_csv(tmp_path / "a.csv", GOOD, ("time", "long", "lat"))
+    said = fails("no column 'lon'", path)
+    assert "did you mean 'long'" in said and "time, long, lat" in said
+    path = write_csv(tmp_path / "b.csv", GOOD, delimiter=";")
+    fails("no column 'time'.*time;lon;lat", path, reading=Reading(delimiter=","))
+    path = write_csv(tmp_path / "c.csv", GOOD, None)
+    fails("2 columns were named", path, reading=Reading(columns=("time", "lon")))
+    assert run(path, plan_of(), Reading(columns=HEADER)).city.task("seen").values.sum() == 10
+
+
+def test_lines_with_other_widths_are_counted(tmp_path):
+    path = tmp_path / "a.csv"
+    good = "2016-01-01 10:00:00,-73.5,40.5\n"
+    path.write_text(
+        "time,lon,lat\n\n" + good * 5 + "2016-01-01 10:00:00,-73.5\n" + good + "a,b,c,d,e\n" + '"x,1\n' + good
+    )
+    account = run(path, plan_of()).report.accounts[0]
+    assert account.kept + account.thrown[Reason.UNREADABLE] == account.records
+    # the open quote swallows the last good line
+    assert (account.kept, account.thrown) == (6, {Reason.UNREADABLE: 4})
+
+
+def test_schema_that_changes_half_way(tmp_path):
+    path = tmp_path / "a.csv"
+    good = "2016-01-01 10:00:00,-73.5,40.5\n"
+    path.write_text("time,lon,lat\n" + good * 50 + "time,lon,lat,people\n" + "2016-01-01 10:00:00,-73.5,40.5,1\n" * 49)
+    assert run(path, plan_of()).report.accounts[0].thrown == {Reason.UNREADABLE: 50}
+    fails("50.0% of the records would be thrown away.*50 line cannot be read", path, plan_of(max_bad_share=0.4))
+    path.write_text("time,lon,lat\n" + good * 60 + "-73.5,40.5,2016-01-01 10:00:00\n" * 50)
+    fails("45.5% .*50 time cannot be read", path, plan_of(max_bad_share=0.4))
+
+
+def test_many_files_of_which_one_is_other(tmp_path):
+    files = [write_csv(tmp_path / "1.csv", GOOD), write_csv(tmp_path / "2.csv", GOOD, ("time", "x", "lat"))]
+    fails("2.csv has no column 'lon'", files)
+
+
+def test_spare_empty_fields_behind_every_record(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("time,lon,lat\r\n\r\n" + "2016-01-01 10:00:00,-73.5,40.5,,\r\n" * 7)
+    assert run(path, plan_of()).report.accounts[0].kept == 7
+
+
+def test_times(tmp_path):
+    rows = [[f"0{d}/0{m}/2016 10:00", -73.5, 40.5] for d, m in ((1, 2), (3, 4))]
+    path = write_csv(tmp_path / "a.csv", rows)
+    fails("can be read as .*give the time format", path)
+    assert (
+        str(run(path, plan_of(time_format="%d/%m/%Y %H:%M", max_bad_share=1.0)).city.task("seen").time[0])
+        == "2016-02-01T10:00:00"
+    )
+    fails("holds '%Q'", path, plan_of(time_format="%Q"))
+    fails("cannot tell how times are written", write_csv(tmp_path / "b.csv", [["soon", -73.5, 40.5]] * 3))
+    mixed = [*GOOD * 30, *[["02.01.2016 10:00", -73.5, 40.5]] * 20]
+    assert run(write_csv(tmp_path / "c.csv", mixed), plan_of()).report.accounts[0].thrown == {Reason.BAD_TIME: 20}
+    zoned = write_csv(tmp_path / "d.csv", [["2016-01-01T10:00:00+01:00", -73.5, 40.5]])
+    fails("carry an offset.*times-in utc", zoned)
+    frame = pd.DataFrame({"time": pd.to_datetime(["2016-01-01T10:00:00Z"]), "lon": [-73.5], "lat": [40.5]})
+    frame.to_parquet(tmp_path / "e.parquet")
+    fails("instants.*times-in utc", tmp_path / "e.parquet")
+    far = [*GOOD * 300, ["2002-01-01 10:00:00", -73.5, 40.5]]
+    fails("a few records reach far: times run from 2002-01-01T10", write_csv(tmp_path / "f.csv", far))
+    fails("not where an interval", write_csv(tmp_path / "g.csv", GOOD), plan_of(start="2016-01-01 00:10"))
+    fails("no record is left", tmp_path / "g.csv", plan_of(start="2016-01-02", stop="2016-01-01"))
+
+
+def test_swapped_coordinates(tmp_path):
+    path = write_csv(tmp_path / "a.csv", [["2016-01-01 10:00:00", 40.5, -73.5]] * 9 + GOOD[:1])
+    fails("longitude and latitude are exchanged: 9 of 10 records", path)
+
+
+def test_a_grid_that_catches_nothing(tmp_path):
+    path = write_csv(tmp_path / "a.csv", GOOD)
+    fails("no record is left.*10 outside.*the box is 10,50,11,51", path, plan_of(place=Grid((10, 50, 11, 51), 3, 3)))
+    fails("no cell has 11 events or more, the fullest has 10", path, plan_of(min_total=11))
+    with pytest.raises(IngestError, match="west < east"):
+        Grid((11, 50, 10, 51), 3, 3)
+    with pytest.raises(IngestError, match="at least one row"):
+        Grid((10, 50, 11, 51), 0, 3)
+
+
+def test_zones_that_are_none(tmp_path):
+    with pytest.raises(IngestError, match="cannot be read as zones"):
+        read_zones(tmp_path / "none.geojson")
+    (tmp_path / "points.geojson").write_text(
+        '{"type":"FeatureCollection","features":[{"type":"Feature","properties":{"id":1},'
+        '"geometry":{"type":"Point","coordinates":[0,0]}}]}'
+    )
+    with pytest.raises(IngestError, match="holds Point: zones have to be polygons"):
+        read_zones(tmp_path / "points.geojson")
+
+
+COMMAND = ["--timezone", "UTC", "--time", "time", "--lon", "lon", "--lat", "lat"]
+
+
+def test_command_line_writes_the_city_or_nothing(tmp_path):
+    from cmust.city import open_city
+
+    path = write_csv(tmp_path / "a.csv", GOOD)
+    city, report = tmp_path / "c.zarr.zip", tmp_path / "r.json"
+    arguments = ["events", str(path), "--to", str(city), *COMMAND, "--box", "-74,40,-73,41", "--report", str(report)]
+    result = CliRunner().invoke(app, [*arguments, "--grid", "2x2"])
+    assert result.exit_code == 0, result.output
+    assert "10" in result.output and "1 steps x 1 nodes" in result.output
+    before = city.read_bytes()
+    assert open_city(city).task("events").values.sum() == 10
+    assert '"kept": 10' in report.read_text()
+    for wrong, said in ((["--grid", "2"], "ROWSxCOLUMNS"), (["--grid", "2x2", "--min-total", "99"], "no cell has 99")):
+        result = CliRunner().invoke(app, [*arguments, *wrong])
+        assert isinstance(result.exception, IngestError) and said in str(result.exception)
+        assert city.read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir() if p.name.startswith(".")] == []
+    more = ["events", str(path), "--to", str(city), "--add-to", str(city), "--task", "calls", *COMMAND]
+    assert CliRunner().invoke(app, [*more, "--box", "-74,40,-73,41", "--grid", "1x1"]).exit_code == 0
+    assert list(open_city(city).tasks) == ["events", "calls"]
+
+
+def test_help_teaches():
+    result = CliRunner().invoke(app, ["--help"])
+    assert result.exit_code == 0
+    for word in ("cmust ingest events", "cmust ingest trips", "cmust ingest sensors", "nyc-taxi", "chicago"):
+        assert word in result.output
+
+
+def test_nothing_heavy_is_imported_before_it_is_used():
+    heavy = "('ibis', 'duckdb', 'pyspark', 'httpx', 'geopandas')"
+    code = f"import cmust.ingest, sys; print([name for name in {heavy} if name in sys.modules])"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "[]"
+
+
+def test_gz_in_one_piece_is_fine(tmp_path):
+    with gzip.open(tmp_path / "a.csv.gz", "wt") as stream:
+        stream.write("time,lon,lat\n2016-01-01 10:00:00,-73.5,40.5\n")
+    assert run(tmp_path / "a.csv.gz", plan_of()).report.accounts[0].kept == 1
