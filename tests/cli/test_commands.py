@@ -94,7 +94,8 @@ def test_without_the_extra_a_group_says_what_to_install(
     result = CliRunner().invoke(program, ["records"])
     assert result.exit_code == 2
     assert result.output == (
-        "error: `cmust records` needs not_there, which is not installed; install the extra: pip install 'cmust[ingest]'\n"
+        "error: `cmust records` needs not_there, which is not installed; "
+        "install the extra: pip install 'cmust[ingest]'\n"
     )
 
 

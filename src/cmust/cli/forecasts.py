@@ -23,13 +23,16 @@ def render(table: pd.DataFrame, units: dict[str, str], places: int, console: Con
         wide = rows.pivot(index="node", columns="time", values="value")
         busiest = wide.loc[wide.sum(axis=1).sort_values(ascending=False, kind="stable").index[:places]]
         label = " (SYNTHETIC)" if synthetic else ""
-        console.print(_table(f"{' '.join((task, *channel))}, {units[task]}{label}, from {wide.columns[0]}", busiest))
+        console.print(
+            f"{' '.join((task, *channel))}, {units[task]}{label}, from {wide.columns[0]}", markup=False, highlight=False
+        )
+        console.print(_table(busiest))
         if len(wide) > places:
             console.print(f"and {len(wide) - places} more places; --out FILE.csv writes all", highlight=False)
 
 
-def _table(title: str, wide: pd.DataFrame) -> Table:
-    table = Table(title=escape(title), title_justify="left", box=SIMPLE_HEAD, padding=(0, 0, 0, 1))
+def _table(wide: pd.DataFrame) -> Table:
+    table = Table(box=SIMPLE_HEAD, padding=(0, 0, 0, 1))
     table.add_column("place")
     for time in pd.DatetimeIndex(wide.columns):
         table.add_column(f"{time:%H:%M}", justify="right", no_wrap=True)
