@@ -1,10 +1,23 @@
 """A city of a few places and settings so small that the whole scheme runs in a second."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from cmust.city import City, Task
+from cmust.forecaster import Forecaster
+from cmust.model import Trunk
+from cmust.rolling import PLANS, Trainer
+from cmust.settings import make_settings
+from cmust.windows import make_windows
+
+fitting = import_module("cmust.fit")  # the package's name ``fit`` is the function
 
 START = np.datetime64("2024-03-04T00:00", "s")  # a Monday
 SIZES: dict[str, Any] = {
@@ -62,6 +75,11 @@ def tiny_city(*tasks: Task) -> City:
     return City("tiny", {task.name: task for task in given})
 
 
+def small_city(*names: str) -> City:
+    """Two weeks only, of two tasks or of the named ones."""
+    return tiny_city(*(tiny_task(name, steps=168) for name in names or ("trips", "visits")))
+
+
 def tiny_settings(
     preset: str = "paper", *, training: dict[str, Any] | None = None, model: dict[str, Any] | None = None, **more: Any
 ) -> dict[str, Any]:
@@ -80,3 +98,44 @@ def tiny_settings(
         "training": {**quick, **(training or {})},
         **more,
     }
+
+
+@contextmanager
+def quick_prompts() -> Iterator[None]:
+    """Autoencoders that stop after a hundred steps: most tests are not about how good a summary is."""
+    slow = fitting.train_autoencoder
+    fitting.train_autoencoder = partial(slow, max_steps=100)  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        fitting.train_autoencoder = slow
+
+
+def tiny_fit(folder: Path, city: City | None = None, *, watcher: Any = None, **settings: Any) -> Forecaster:
+    """Fit a tiny city on the CPU."""
+    with quick_prompts():
+        return fitting.fit(
+            city or small_city(), folder, accelerator="cpu", watcher=watcher, **{**tiny_settings(), **settings}
+        )
+
+
+def tiny_trainer(
+    city: City | None = None,
+    scheme: str = "rolling",
+    preset: str = "paper",
+    *,
+    training: Any = None,
+    model: Any = None,
+    **hooks: Any,
+) -> Trainer:
+    """A trainer of a tiny city, not yet started."""
+    city = city or small_city()
+    settings = make_settings(**tiny_settings(preset, training=training, model=model))
+    config = settings.network
+    windows = make_windows(city, "purged", config.input_steps, config.horizon)
+    torch.manual_seed(settings.trainer.seed)
+    trunk = Trunk(config, 86_400 // city.interval, tuple(task.n_channels for task in city.tasks.values()))
+    with quick_prompts():
+        heads = {name: fitting.make_head(config, task, windows[name], 0).head for name, task in city.tasks.items()}
+    plan = PLANS[scheme](list(city.tasks), settings.trainer)
+    return Trainer(fitting.make_fabric(settings, "cpu", 1), trunk, heads, windows, plan, settings.trainer, **hooks)

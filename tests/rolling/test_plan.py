@@ -1,0 +1,64 @@
+"""Phases as data, and the rate of every update."""
+
+import math
+
+import pytest
+
+from cmust.rolling import joint_plan, rolling_plan, single_plan, training_config
+from cmust.rolling.plan import rate_factor
+
+CONFIG = training_config("paper", start_epochs=7, rolling_epochs=5, refine_epochs=3, epochs_by_task={"b": 9})
+
+
+@pytest.mark.parametrize(
+    ("tasks", "names"),
+    [
+        (["a"], ["start a", "roll 2 a", "refine a"]),
+        (["a", "b"], ["start a", "roll 2 b", "roll 3 a", "refine a", "refine b"]),
+        (
+            ["a", "b", "c", "d"],
+            ["start a", "roll 2 b", "roll 3 c", "roll 4 d", "roll 5 a", "refine a", "refine b", "refine c", "refine d"],
+        ),
+    ],
+)
+def test_algorithm_1_in_order(tasks: list[str], names: list[str]) -> None:
+    plan = rolling_plan(tasks, CONFIG)
+    assert [phase.name for phase in plan] == names
+    for phase in plan:
+        kind, task = phase.name.split()[0], phase.name.split()[-1]
+        assert phase.kind == kind and phase.tasks == (task,)
+        assert phase.origin == {"start": "initial", "roll": "previous", "refine": "star"}[kind]
+        assert phase.rate == pytest.approx({"start": 1e-3, "roll": 1e-5, "refine": 1e-3}[kind])
+        assert phase.epochs == {"start": 7, "roll": 5, "refine": 3}[kind]
+        assert phase.rolls == (kind == "roll") and phase.delivers == (kind == "refine")
+    assert [phase.name for phase in plan if phase.ends_rolling] == [f"roll {len(tasks) + 1} a"]
+
+
+def test_alone_and_jointly() -> None:
+    alone = single_plan(["a", "b"], CONFIG)
+    assert [(phase.name, phase.origin, phase.epochs, phase.delivers) for phase in alone] == [
+        ("alone a", "initial", 7, True),
+        ("alone b", "initial", 9, True),
+    ]
+    (joint,) = joint_plan(["a", "b"], CONFIG)
+    assert joint.tasks == ("a", "b") and joint.delivers and not joint.rolls
+
+
+def test_milestones_outside_rolling_only() -> None:
+    start, roll, _ = rolling_plan(["a"], CONFIG)
+    assert [rate_factor(start, CONFIG, epoch * 10 + 9, 10) for epoch in (0, 29, 30, 49, 50, 99)] == pytest.approx(
+        [1, 1, 0.1, 0.1, 0.01, 0.01]
+    )
+    assert {rate_factor(roll, CONFIG, epoch * 10, 10) for epoch in range(100)} == {1.0}
+
+
+def test_cosine_with_warm_up() -> None:
+    config = training_config("paper", schedule="cosine", warmup_updates=4, start_epochs=5)
+    start = rolling_plan(["a"], config)[0]
+    factors = [rate_factor(start, config, update, 8) for update in range(40)]
+    assert factors[0] == pytest.approx(0.2)
+    assert factors[4] == pytest.approx(0.5 * (1 + math.cos(math.pi * 4 / 40)))
+    assert factors[20] == pytest.approx(0.5)
+    assert factors.index(max(factors)) == 4 and factors[4:] == sorted(factors[4:], reverse=True)
+    assert 0 < factors[39] < 0.01
+    assert rate_factor(start, training_config("paper", schedule="cosine", warmup_updates=0, start_epochs=5), 0, 8) == 1

@@ -1,0 +1,225 @@
+"""The one epoch loop: early stopping, best weights, repeatability, joint and single training."""
+
+import copy
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from cmust.errors import RunError
+from cmust.model import forecast
+from cmust.model.losses import loss_terms
+from tests.rolling.tiny import small_city, tiny_trainer
+
+
+def trained(city=None, scheme: str = "rolling", **more) -> tuple[dict[str, dict], list[dict]]:
+    """Delivered weights by task, and the events without their seconds."""
+    delivered: dict[str, dict] = {}
+    events: list[dict] = []
+
+    def deliver(task: str, weights: dict) -> None:
+        delivered[task] = copy.deepcopy(weights)
+
+    trainer = tiny_trainer(
+        city,
+        scheme,
+        on_delivery=deliver,
+        on_event=lambda event: events.append({k: v for k, v in event.items() if k != "seconds"}),
+        **more,
+    )
+    trainer.run()
+    return delivered, events
+
+
+def equal(one: dict[str, dict[str, Tensor]], two: dict[str, dict[str, Tensor]]) -> bool:
+    return all(torch.equal(one[part][name], two[part][name]) for part in ("trunk", "head") for name in one[part])
+
+
+@pytest.mark.parametrize("preset", ["paper", "tuned"])
+def test_the_same_settings_give_the_same_numbers(preset: str) -> None:
+    first, events = trained(preset=preset)
+    torch.manual_seed(99)  # what was drawn before does not matter
+    second, again = trained(preset=preset)
+    assert events == again
+    assert all(equal(first[task], second[task]) for task in first)
+    other, _ = trained(preset=preset, training={"seed": 1})
+    assert not equal(first["trips"], other["trips"])
+
+
+def test_events_and_deliveries_of_the_whole_scheme() -> None:
+    delivered, events = trained(training={"delta": 1e-9})
+    phases = [event for event in events if event["event"] == "phase"]
+    assert [phase["phase"] for phase in phases] == [
+        "start trips",
+        "roll 2 visits",
+        "roll 3 trips",
+        "refine trips",
+        "refine visits",
+    ]
+    assert list(delivered) == ["trips", "visits"]
+    for phase in phases:
+        epochs = [event for event in events if event["event"] == "epoch" and event["phase"] == phase["phase"]]
+        assert [event["epoch"] for event in epochs] == list(range(1, phase["epochs"] + 1))
+        assert phase["updates"] == epochs[-1]["updates"] == len(epochs) * epochs[0]["updates"]
+        losses = [event["validation_loss"] for event in epochs]
+        assert phase["best_validation_loss"] == min(losses) and losses[phase["best_epoch"] - 1] == min(losses)
+        assert [event["best"] for event in epochs] == [loss <= min(losses[: k + 1]) for k, loss in enumerate(losses)]
+        weighted = phase["frozen_by_layer"]
+        assert 0 <= min(weighted.values()) <= phase["frozen_share"] <= max(weighted.values()) <= 1
+    assert [event["rate"] for event in events if event["event"] == "epoch" and event["kind"] == "roll"] == [1e-4] * 6
+
+
+def validation_loss(trainer, task: str, trunk: dict, head: dict) -> float:
+    """The criterion computed from outside, on all validation windows at once."""
+    network, own = copy.deepcopy(trainer.trunk), copy.deepcopy(trainer.heads[task])
+    network.load_state_dict(trunk)
+    own.load_state_dict(head)
+    windows = trainer.windows[task]
+    starts = windows.split.starts["validation"]
+    with torch.no_grad():
+        y = forecast(network.eval(), own.eval(), windows.inputs(starts))
+    truth, valid = windows.targets(starts)
+    total, count = loss_terms(network.config.loss, y, truth, valid, windows.scaler.std)
+    return (total / count).item()
+
+
+@pytest.mark.parametrize("scheme", ["alone", "rolling"])
+def test_delivered_weights_are_the_best_ones(scheme: str) -> None:
+    phases: dict[str, dict] = {}
+    delivered: dict[str, dict] = {}
+
+    def hear(event: dict) -> None:
+        if event["event"] == "phase" and event["kind"] in ("refine", "single"):
+            phases[event["tasks"][0]] = event
+
+    trainer = tiny_trainer(
+        scheme=scheme,
+        training={"rate": 0.03, "start_epochs": 6, "refine_epochs": 6, "delta": 0},
+        on_event=hear,
+        on_delivery=lambda task, weights: delivered.update({task: copy.deepcopy(weights)}),
+    )
+    trainer.run()
+    assert any(phase["best_epoch"] < phase["epochs"] for phase in phases.values())  # the last was not the best
+    for task, phase in phases.items():
+        found = validation_loss(trainer, task, delivered[task]["trunk"], delivered[task]["head"])
+        assert found == pytest.approx(phase["best_validation_loss"], rel=1e-5)
+
+
+def test_early_stopping_after_patience() -> None:
+    _, events = trained(small_city("trips"), "alone", training={"rate": 0.2, "start_epochs": 30, "patience": 3})
+    (phase,) = [event for event in events if event["event"] == "phase"]
+    assert phase["epochs"] == phase["best_epoch"] + 3 < 30
+
+
+def test_a_loss_that_is_no_number_is_an_error_that_says_what_to_do() -> None:
+    trainer = tiny_trainer(scheme="alone", training={"start_epochs": 2})
+    trainer.heads["trips"].mean.fill_(math.nan)
+    with pytest.raises(RunError, match=r"'alone trips' never reached a finite validation loss.*training\.rate"):
+        trainer.run()
+
+
+def test_tasks_alone_are_trained_as_if_the_others_were_not_there() -> None:
+    together, _ = trained(small_city("trips", "visits"), "alone")
+    for task in ("trips", "visits"):
+        single, _ = trained(small_city(task), "alone")
+        assert equal(together[task], single[task])
+
+
+def test_the_first_phase_of_rolling_is_training_alone() -> None:
+    _, rolling = trained()
+    _, alone = trained(small_city("trips"), "alone")
+    start = [event for event in rolling if event.get("kind") == "start" and event["event"] == "epoch"]
+    single = [event for event in alone if event["event"] == "epoch"]
+    # The random order differs by the phase's name: only the amount of work is the same.
+    assert [event["updates"] for event in start] == [event["updates"] for event in single]
+    _, ordered = trained(training={"shuffle": False}, model={"dropout": 0.0})
+    _, single_ordered = trained(small_city("trips"), "alone", training={"shuffle": False}, model={"dropout": 0.0})
+    keys = ("epoch", "train_loss", "validation_loss", "rate", "updates", "best")
+    first = [
+        [event[key] for key in keys] for event in ordered if event.get("kind") == "start" and event["event"] == "epoch"
+    ]
+    assert first == [[event[key] for key in keys] for event in single_ordered if event["event"] == "epoch"]
+
+
+def test_joint_training_mixes_batches_and_shares_one_trunk() -> None:
+    seen: list[str] = []
+    trainer = tiny_trainer(scheme="joint", training={"start_epochs": 2})
+    inner = trainer._terms
+    trainer._terms = lambda phase, network, task, starts: (
+        seen.append(task) if network.training else None,
+        inner(phase, network, task, starts),
+    )[1]
+    delivered: dict[str, dict] = {}
+    trainer._on_delivery = lambda task, weights: delivered.update({task: weights})
+    trainer.run()
+    assert set(delivered) == {"trips", "visits"}
+    assert all(
+        torch.equal(delivered["trips"]["trunk"][name], delivered["visits"]["trunk"][name])
+        for name in delivered["trips"]["trunk"]
+    )
+    per_epoch = len(seen) // 2
+    assert seen[:per_epoch].count("trips") == seen[:per_epoch].count("visits") == per_epoch // 2
+    assert seen[:per_epoch] != sorted(seen[:per_epoch]) and seen[:per_epoch] != seen[per_epoch:]
+
+
+def test_one_joint_update_by_hand() -> None:
+    """An epoch of a batch per task equals the optimiser stepped from outside on the same batches."""
+    training = {"start_epochs": 1, "batch_size": 1000, "shuffle": False, "clip": 0.5, "weight_decay": 0.01}
+    order: list[str] = []
+    trainer = tiny_trainer(scheme="joint", training=training, model={"dropout": 0.0})
+    trunk, heads = copy.deepcopy(trainer.trunk), copy.deepcopy(trainer.heads)
+    inner = trainer._terms
+    trainer._terms = lambda phase, network, task, starts: (
+        order.append(task) if network.training else None,
+        inner(phase, network, task, starts),
+    )[1]
+    delivered: dict[str, dict] = {}
+    trainer._on_delivery = lambda task, weights: delivered.update({task: weights})
+    trainer.run()
+    parameters = [*trunk.parameters(), *heads["trips"].parameters(), *heads["visits"].parameters()]
+    optimizer = torch.optim.Adam(parameters, lr=1e-3, eps=1e-8, weight_decay=0.01)
+    for task in order:
+        windows = trainer.windows[task]
+        starts = windows.split.starts["train"]
+        truth, valid = windows.targets(starts)
+        total, count = loss_terms(
+            "huber", forecast(trunk, heads[task], windows.inputs(starts)), truth, valid, windows.scaler.std
+        )
+        optimizer.zero_grad()
+        (total / count).backward()
+        torch.nn.utils.clip_grad_norm_(parameters, 0.5)
+        optimizer.step()
+    for name, value in trunk.state_dict().items():
+        torch.testing.assert_close(delivered["trips"]["trunk"][name], value, atol=1e-6, rtol=1e-5)
+    for task, head in heads.items():
+        for name, value in head.state_dict().items():
+            torch.testing.assert_close(delivered[task]["head"][name], value, atol=1e-6, rtol=1e-5)
+
+
+def test_updates_per_epoch_draws_from_all_windows() -> None:
+    seen: set[int] = set()
+    trainer = tiny_trainer(
+        small_city("trips"),
+        "alone",
+        training={"batch_size": 8, "updates_per_epoch": 2, "start_epochs": 12, "patience": 12},
+    )
+    inner = trainer._terms
+    trainer._terms = lambda phase, network, task, starts: (
+        seen.update(starts.tolist()) if network.training else None,
+        inner(phase, network, task, starts),
+    )[1]
+    trainer.run()
+    windows = trainer.windows["trips"].split.starts["train"]
+    assert len(seen) > 0.7 * len(windows) > 2 * 8 * 3
+
+
+@pytest.mark.parametrize("scheme", ["rolling", "joint"])
+def test_bf16_is_close(scheme: str) -> None:
+    _, full = trained(scheme=scheme, training={"delta": 0}, model={"dropout": 0.0})
+    _, half = trained(scheme=scheme, training={"delta": 0, "precision": "bf16-mixed"}, model={"dropout": 0.0})
+    pairs = [(one, two) for one, two in zip(full, half, strict=True) if one["event"] == "epoch"]
+    assert any(one["train_loss"] != two["train_loss"] for one, two in pairs)
+    for one, two in pairs:
+        assert two["train_loss"] == pytest.approx(one["train_loss"], rel=0.03)
+        assert two["validation_loss"] == pytest.approx(one["validation_loss"], rel=0.03)
