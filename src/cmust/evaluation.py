@@ -159,7 +159,9 @@ class Pictures:
         last = int(starts[-1]) + windows.input_steps + windows.horizon
         first = max(int(starts[0]) + windows.input_steps, last - steps)
         self._windows, self._first, self._last = windows, first, last
-        self._forecasts = {key: np.full((last - first, windows.n_nodes), np.nan, np.float32) for key in ("first", "last")}
+        self._forecasts = {
+            key: np.full((last - first, windows.n_nodes), np.nan, np.float32) for key in ("first", "last")
+        }
 
     def keep(self, starts: Tensor, forecast: Tensor) -> None:
         """Note what is wanted of a batch's forecasts ``(B, F, N, C)``."""
@@ -180,5 +182,3 @@ class Pictures:
             "forecast_first": self._forecasts["first"],
             "forecast_last": self._forecasts["last"],
         }
-
-

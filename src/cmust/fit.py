@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from lightning_fabric import Fabric
-from lightning_fabric.strategies import DDPStrategy
+from lightning_fabric.strategies.ddp import DDPStrategy
 from torch import Tensor, nn
 
 from cmust import __version__
@@ -22,6 +22,7 @@ from cmust.errors import CmustError, ConfigError, RunError, reason
 from cmust.forecaster import Forecaster, TaskModel
 from cmust.machine import describe_machine, has_fast_bf16
 from cmust.model import Head, ModelConfig, Trunk
+from cmust.model.network import seasonal
 from cmust.prompts import (
     Convergence,
     FreePrompt,
@@ -275,10 +276,11 @@ class HeadParts:
 def make_head(config: ModelConfig, task: Task, windows: Windows, seed: int) -> HeadParts:
     """The head of a task with a prompt from its own training data (Eq. 8); the same for the same seed, whatever the other tasks."""
     scaler = windows.scaler
+    power = choose_power(windows) if config.seasonal else 0.0
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         if not config.prompts:
-            return HeadParts(Head(config, NoPrompt(config.d_p), scaler.mean, scaler.std), None, None)
+            return HeadParts(Head(config, NoPrompt(config.d_p), scaler.mean, scaler.std, power), None, None)
         train = slice(0, windows.split.train_steps)
         standardised = (task.values[train] - scaler.mean.numpy()) / scaler.std.numpy()
         day = sample_day(standardised, second_of_day(task.time[train]) // task.interval, task.steps_per_day)
@@ -289,7 +291,20 @@ def make_head(config: ModelConfig, task: Task, windows: Windows, seed: int) -> H
             prompt = SummaryPrompt(summary, config.d_p)
         else:
             prompt = FreePrompt.from_summary(summary, config.input_steps, config.d_p)
-        return HeadParts(Head(config, prompt, scaler.mean, scaler.std), encoder, convergence)
+        return HeadParts(Head(config, prompt, scaler.mean, scaler.std, power), encoder, convergence)
+
+
+def choose_power(windows: Windows, candidates: tuple[float, ...] = (0.0, 0.25, 0.5, 0.75, 1.0)) -> float:
+    """How far the weekly average should follow the city's recent level: what forecasts the validation part best by itself."""
+    errors = dict.fromkeys(candidates, 0.0)
+    for starts in windows.split.starts["validation"].split(64):
+        inputs = windows.inputs(starts)
+        truth, valid = windows.targets(starts)
+        for power in candidates:
+            _, forecast = seasonal(inputs, power, share=0.5)  # where a head's own share starts
+            error = (forecast - truth).abs()
+            errors[power] += error[valid].double().sum().item()
+    return min(errors, key=lambda power: errors[power])
 
 
 def _assemble(city: City, run: Run, settings: Settings, parts: dict[str, HeadParts]) -> Forecaster:

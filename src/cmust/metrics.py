@@ -21,7 +21,12 @@ class Scores:
             return torch.zeros(horizon, nodes, dtype=torch.float64)
 
         self._count, self._absolute, self._squared, self._size = zeros(), zeros(), zeros(), zeros()
-        self._masked_count, self._masked_absolute, self._masked_squared, self._percentage = zeros(), zeros(), zeros(), zeros()
+        self._masked_count, self._masked_absolute, self._masked_squared, self._percentage = (
+            zeros(),
+            zeros(),
+            zeros(),
+            zeros(),
+        )
 
     def add(self, forecast: Tensor, truth: Tensor, valid: Tensor) -> None:
         """Add a batch, each ``(B, F, N, C)`` in original units."""

@@ -58,7 +58,9 @@ class Convergence:
     steps: int
 
 
-def train_autoencoder(day: Tensor, *, max_steps: int = 3000, tolerance: float = 1e-3) -> tuple[SamplingAutoencoder, Convergence]:
+def train_autoencoder(
+    day: Tensor, *, max_steps: int = 3000, tolerance: float = 1e-3
+) -> tuple[SamplingAutoencoder, Convergence]:
     """Fit the autoencoder to ``day`` ``(N, L * C)`` by mean squared error to convergence.
 
     Converged: over the last 100 full-batch Adam steps the error fell by less than ``tolerance`` of itself. Initial weights come

@@ -25,7 +25,9 @@ class Settings(BaseModel):
     preset: PresetName = "tuned"
     scheme: Scheme = Field("rolling", description="Algorithm 1, each task alone, or all tasks jointly")
     protocol: Protocol = Field("purged", description="how windows are split into training, validation and test")
-    tasks: tuple[str, ...] | None = Field(None, description="task names in the order of rolling; None: all, in the city's order")
+    tasks: tuple[str, ...] | None = Field(
+        None, description="task names in the order of rolling; None: all, in the city's order"
+    )
     model: dict[str, Any] = Field(default_factory=dict, description="network settings other than the preset's")
     training: dict[str, Any] = Field(default_factory=dict, description="training settings other than the preset's")
 

@@ -96,7 +96,8 @@ def _check_budget(training: TrainingConfig) -> None:
 
 def _run_mlp(city: City, target: Path, settings: Settings) -> dict[str, Any]:
     """The MLP alone on each task, trained to convergence on validation (its updates are a hundredth of the network's cost)."""
-    config = ModelConfig(
+    config = model_config(
+        "paper",
         loss="mae", prompt="free", input_steps=settings.network.input_steps, horizon=settings.network.horizon
     )
     city = city.select(tasks=settings.tasks)

@@ -43,7 +43,9 @@ class ModelConfig(BaseModel):
         "parallel", description="both directions from the same H (Eq. 6), or the observations first"
     )
     positional_encoding: bool = Field(True, description="sinusoidal, before TCCI (Eq. 14)")
-    self_repeats: int = Field(1, ge=1, description="TSI so many times, then SSI so many times, each with its own weights")
+    self_repeats: int = Field(
+        1, ge=1, description="TSI so many times, then SSI so many times, each with its own weights"
+    )
     fusion: Literal["sum", "flatten"] = Field("sum", description="Eq. 15, or one linear layer over (T, d_h)")
     prompt: Literal["summary", "free"] = Field("summary", description="FC_p(S), or a free (T, N, d_p) parameter")
     loss: Literal["huber", "masked_mae", "mae"] = "huber"
@@ -105,6 +107,10 @@ def describe_validation(error: ValidationError, where: str, known: Iterable[str]
         message = item["msg"]
         if item["type"] == "extra_forbidden":
             near = get_close_matches(str(item["loc"][-1]), known, n=1)
-            message = f"unknown setting; did you mean {near[0]}?" if near else f"unknown setting; there are {', '.join(known)}"
+            message = (
+                f"unknown setting; did you mean {near[0]}?"
+                if near
+                else f"unknown setting; there are {', '.join(known)}"
+            )
         problems.append(f"{name}: {message}{found}")
     return "; ".join(problems)

@@ -73,38 +73,59 @@ class Trunk(nn.Module):
 
 
 class Head(nn.Module):
-    """What belongs to one task alone and is never frozen: its prompt, its scale, its way back to the recent level.
+    """What belongs to one task alone and is never frozen: its prompt, its scale, its ways back to the recent level.
 
     Attributes:
         prompt: gives ``(T or 1, N, d_p)``.
         mean, std: ``(C,)``, of the training part.
-        level: ``(F, 1, C)``; its sigmoid is how far the weekly average is drawn to the recent level (``seasonal`` only).
+        power: scalar in [0, 1], how far the weekly average follows the recent level of the whole city (``seasonal`` only; chosen on
+            validation data). That level is taken out of what the network sees, so that a drift it never saw cannot mislead it.
+        level: ``(F, 1, C)``; its sigmoid is how far the average of a node is drawn to the node's own recent level, learned.
     """
 
     mean: Tensor
     std: Tensor
+    power: Tensor
 
-    def __init__(self, config: ModelConfig, prompt: nn.Module, mean: Tensor, std: Tensor) -> None:
+    def __init__(self, config: ModelConfig, prompt: nn.Module, mean: Tensor, std: Tensor, power: float = 0.0) -> None:
         super().__init__()
         self.prompt = prompt
         self.register_buffer("mean", mean.clone())
         self.register_buffer("std", std.clone())
+        self.register_buffer("power", torch.tensor(power))
         self.level = nn.Parameter(torch.zeros(config.horizon, 1, len(mean))) if config.seasonal else None
 
-    def seasonal(self, inputs: Inputs) -> Tensor:
-        """The weekly average ahead, drawn to the recent level by a learned share, ``(B, F, N, C)`` in original units."""
+    def seasonal(self, inputs: Inputs) -> tuple[Tensor, Tensor]:
+        """The city's level ``(B, 1, 1, C)``, and the weekly average ahead at the recent levels ``(B, F, N, C)``, original units."""
         assert self.level is not None
-        ratio = (inputs.values.sum(1, keepdim=True) + 5) / (inputs.average.sum(1, keepdim=True) + 5)
-        return inputs.average_ahead * (1 + torch.sigmoid(self.level) * (ratio - 1))
+        return seasonal(inputs, self.power, torch.sigmoid(self.level))
+
+
+def seasonal(inputs: Inputs, power: Tensor | float, share: Tensor | float) -> tuple[Tensor, Tensor]:
+    """The weekly average ahead, following the city's recent level to a power and each node's own by a share.
+
+    Returns:
+        The city's level ``(B, 1, 1, C)``, and the seasonal forecast ``(B, F, N, C)`` in original units.
+    """
+    observed, expected = inputs.values, inputs.average
+    city = recent_ratio(observed.sum((1, 2), keepdim=True), expected.sum((1, 2), keepdim=True)) ** power
+    node = recent_ratio(observed.sum(1, keepdim=True), city * expected.sum(1, keepdim=True))
+    return city, inputs.average_ahead * city * (1 + share * (node - 1))
+
+
+def recent_ratio(observed: Tensor, expected: Tensor) -> Tensor:
+    """``(observed + 5) / (expected + 5)``, within [0.2, 5]: near 1 where next to nothing is expected."""
+    return ((observed + 5) / (expected + 5)).nan_to_num(1.0).clamp(0.2, 5)
 
 
 def forecast(trunk: Trunk, head: Head, inputs: Inputs) -> Tensor:
     """The forecast ``(B, F, N, C)`` in original units."""
-    features = (inputs.values - head.mean) / head.std
-    if trunk.config.seasonal:
-        features = torch.cat((features, (inputs.values - inputs.average) / head.std), dim=-1)
     channels = inputs.values.shape[-1]
-    y = trunk(features, inputs.slot, inputs.dow, inputs.stamp, inputs.place, head.prompt(), channels)
-    if trunk.config.seasonal:
-        return head.seasonal(inputs) + y * head.std
-    return y * head.std + head.mean
+    context = (inputs.slot, inputs.dow, inputs.stamp, inputs.place, head.prompt(), channels)
+    if not trunk.config.seasonal:
+        y: Tensor = trunk((inputs.values - head.mean) / head.std, *context)
+        return y * head.std + head.mean
+    level, base = head.seasonal(inputs)
+    values = inputs.values / level
+    features = torch.cat(((values - head.mean) / head.std, (values - inputs.average) / head.std), dim=-1)
+    return base + level * head.std * trunk(features, *context)

@@ -97,12 +97,18 @@ def load_reference(trunk: Trunk, weights: dict[str, Tensor], channels: int = 1) 
         except (KeyError, ValueError) as error:
             raise RunError(f"weight {name!r} is not one of the published implementation") from error
         if ours not in own:
-            raise RunError(f"weight {name!r} has no place in this trunk (preset {trunk.config.preset!r}); use preset 'reference'")
+            raise RunError(
+                f"weight {name!r} has no place in this trunk (preset {trunk.config.preset!r}); use preset 'reference'"
+            )
         if own[ours].shape != value.shape:
-            raise RunError(f"weight {name!r} is {tuple(value.shape)}, the trunk's is {tuple(own[ours].shape)}; set the same sizes")
+            raise RunError(
+                f"weight {name!r} is {tuple(value.shape)}, the trunk's is {tuple(own[ours].shape)}; set the same sizes"
+            )
         renamed[ours] = value
     missing = sorted(set(own) - set(renamed))
     if missing:
-        raise RunError(f"the published weights lack {len(missing)} of the trunk's, {missing[0]!r} first; use preset 'reference'")
+        raise RunError(
+            f"the published weights lack {len(missing)} of the trunk's, {missing[0]!r} first; use preset 'reference'"
+        )
     trunk.load_state_dict(renamed)
     return prompt
