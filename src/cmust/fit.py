@@ -136,15 +136,9 @@ def _fit(fabric: Fabric, city: City, run: Run, settings: Settings, watcher: Watc
 
 def _claim(run: Run, city: City, settings: Settings, fabric: Fabric, command: str) -> None:
     """Write ``config.json``, or check that the run that is there is this one."""
+    # Settings first: another choice of tasks changes the fingerprint too, and is the better thing to name.
     identity = {
         "schema": SCHEMA,
-        "city": {
-            "name": city.name,
-            "fingerprint": city.fingerprint(),
-            "timezone": city.timezone,
-            "synthetic": city.synthetic,
-            "source": city.source,
-        },
         "settings": {
             "preset": settings.preset,
             "scheme": settings.scheme,
@@ -152,6 +146,13 @@ def _claim(run: Run, city: City, settings: Settings, fabric: Fabric, command: st
             "tasks": list(city.tasks),
             "model": settings.network.model_dump(mode="json"),
             "training": settings.trainer.model_dump(mode="json"),
+        },
+        "city": {
+            "name": city.name,
+            "fingerprint": city.fingerprint(),
+            "timezone": city.timezone,
+            "synthetic": city.synthetic,
+            "source": city.source,
         },
     }
     if run.config_file.exists():
