@@ -153,7 +153,8 @@ class DuckEngine:
 
     def upload(self, name: str, table: pa.Table) -> Any:
         """A small table, by way of a file."""
-        path = self._folder / f"{name}.parquet"
+        self._made += 1
+        path = self._folder / f"{name}_{self._made}.parquet"
         pq.write_table(table, path)
         return self._view(f"read_parquet({_text(str(path))})")
 

@@ -1,0 +1,188 @@
+"""The New York and Chicago recipes on hand-made files in the spellings of their years."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from helpers import write_csv
+from typer.testing import CliRunner
+
+from cmust.city import open_city
+from cmust.cli.ingest import app
+from cmust.errors import IngestError
+from cmust.ingest.engine import open_engine
+from cmust.ingest.places import Zones
+from cmust.ingest.reasons import Reason
+from cmust.ingest.recipes.chicago import chicago
+from cmust.ingest.recipes.nyc_taxi import months_of, nyc_taxi
+
+DOWNTOWN, MIDTOWN = ("-74.0085", "40.7125"), ("-73.9845", "40.7575")
+SPELLINGS = {
+    "2009-12": "vendor_name,Trip_Pickup_DateTime,Trip_Dropoff_DateTime,Passenger_Count,Trip_Distance,Start_Lon,"
+    "Start_Lat,Rate_Code,store_and_forward,End_Lon,End_Lat,Payment_Type",
+    "2010-01": "vendor_id,pickup_datetime,dropoff_datetime,passenger_count,trip_distance,pickup_longitude,"
+    "pickup_latitude,rate_code,store_and_fwd_flag,dropoff_longitude,dropoff_latitude,payment_type",
+    "2014-01": "vendor_id, pickup_datetime, dropoff_datetime, passenger_count, trip_distance, pickup_longitude, "
+    "pickup_latitude, rate_code, store_and_fwd_flag, dropoff_longitude, dropoff_latitude, payment_type",
+    "2015-01": "VendorID,tpep_pickup_datetime,tpep_dropoff_datetime,passenger_count,trip_distance,pickup_longitude,"
+    "pickup_latitude,RateCodeID,store_and_fwd_flag,dropoff_longitude,dropoff_latitude,payment_type",
+    "2016-01": "VendorID,tpep_pickup_datetime,tpep_dropoff_datetime,passenger_count,trip_distance,pickup_longitude,"
+    "pickup_latitude,RatecodeID,store_and_fwd_flag,dropoff_longitude,dropoff_latitude,payment_type",
+}
+
+
+def taxi_file(folder, month):
+    """Three rides downtown to midtown, two of them over the half hour; 2014 has a blank line behind its header."""
+    rows = [
+        f"1,{month}-05 10:{minute:02d}:00,{month}-05 10:{minute + 12:02d}:30,{people},1.5,"
+        f"{','.join(DOWNTOWN)},1,N,{','.join(MIDTOWN)},2"
+        for minute, people in ((2, 1), (20, 3), (25, 0))
+    ]
+    path = folder / f"yellow_tripdata_{month}.csv"
+    path.write_text(SPELLINGS[month] + "\r\n" + ("\r\n" if month == "2014-01" else "") + "\r\n".join(rows) + "\r\n")
+    return path
+
+
+@pytest.mark.parametrize("month", SPELLINGS)
+def test_nyc_spellings(tmp_path, month):
+    with open_engine(threads=1) as engine:
+        made = nyc_taxi([taxi_file(tmp_path, month)], engine, min_trips=3)
+    city = made.city
+    days = pd.Period(month).days_in_month
+    assert city.timezone == "America/New_York" and city.task("taxi_pickup").n_steps == 48 * days
+    nodes = city.task("taxi_pickup").nodes
+    # rows of 0.19 / 30 degrees from 40.69, columns of 0.12 / 15 from -74.03: worked by hand
+    assert nodes == ("r03c02", "r10c05")
+    ten = 4 * 48 + 20
+    found = {name: task.values[ten : ten + 2, :, 0].tolist() for name, task in city.tasks.items()}
+    assert found == {
+        "taxi_pickup": [[3, 0], [0, 0]],
+        "taxi_dropoff": [[0, 1], [0, 2]],
+        "crowd_out": [[4, 0], [0, 0]],
+        "crowd_in": [[0, 1], [0, 3]],
+    }
+    assert sum(np.nansum(task.values) for task in city.tasks.values()) == 14
+
+
+def test_nyc_files_of_several_years_together(tmp_path):
+    files = [taxi_file(tmp_path, month) for month in ("2009-12", "2010-01")]
+    with open_engine(threads=1) as engine:
+        city = nyc_taxi(files, engine, min_trips=1).city
+    task = city.task("taxi_pickup")
+    assert (str(task.time[0]), task.n_steps) == ("2009-12-01T00:00:00", 48 * 62)
+    assert np.nansum(task.values) == 6
+    assert months_of(["a_2016-01.csv", "a_2016-03.csv"]) == (None, None)
+    assert months_of(["a_2016-12.csv", "a_2017-01.csv"]) == ("2016-12-01", "2017-02-01")
+
+
+def test_nyc_zone_ids_of_today(tmp_path):
+    shapely = pytest.importorskip("shapely")
+    frame = pd.DataFrame(
+        {
+            "tpep_pickup_datetime": pd.to_datetime(["2023-01-05 10:02", "2023-01-05 10:20", "2008-12-31 23:00"]),
+            "tpep_dropoff_datetime": pd.to_datetime(["2023-01-05 10:31", "2023-01-05 10:40", "2009-01-01 00:10"]),
+            "passenger_count": [1.0, 2.0, 1.0],
+            "PULocationID": [4, 4, 4],
+            "DOLocationID": [7, 264, 7],
+        }
+    )
+    frame.to_parquet(tmp_path / "yellow_tripdata_2023-01.parquet")
+    zones = Zones(
+        ("East", "West"), ("4", "7"), (shapely.box(-74, 40, -73.9, 40.1), shapely.box(-73.9, 40, -73.8, 40.1))
+    )
+    with open_engine(threads=1) as engine:
+        made = nyc_taxi([tmp_path / "yellow_tripdata_2023-01.parquet"], engine, zones=zones)
+    assert made.city.task("crowd_in").nodes == ("East", "West")
+    assert np.nansum(made.city.task("taxi_dropoff").values) == 1
+    pickup, dropoff = made.report.accounts
+    assert pickup.thrown == {Reason.OUTSIDE_PERIOD: 1, Reason.OTHER_END: 1}
+    assert dropoff.thrown == {Reason.OUTSIDE_PERIOD: 1, Reason.UNKNOWN_ZONE: 1}
+    with open_engine(threads=1) as engine, pytest.raises(IngestError, match="no column 'pickup_longitude / Start_Lon'"):
+        nyc_taxi([tmp_path / "yellow_tripdata_2023-01.parquet"], engine)
+
+
+TAXI = ["Trip ID", "Trip Start Timestamp", "Trip End Timestamp"]
+TAXI += [f"{end} Centroid {axis}" for end in ("Pickup", "Dropoff") for axis in ("Latitude", "Longitude")]
+TAXI += ["Company"]
+LOOP, HYDE_PARK = ("41.88", "-87.63"), ("41.79", "-87.60")
+
+
+def chicago_files(folder):
+    rows = [
+        [n, "06/01/2023 11:45:00 PM", "06/02/2023 12:00:00 AM", *LOOP, *HYDE_PARK, '"Flash, Cab"'] for n in range(60)
+    ]
+    rows += [[99, "06/02/2023 12:15:00 AM", "06/02/2023 12:30:00 AM", "", "", *LOOP, "x"]]
+    trips = write_csv(folder / "taxi.csv", rows, TAXI)
+    crashes = write_csv(
+        folder / "crashes.csv",
+        [
+            ["a", "06/02/2023 12:05:00 AM", *LOOP],
+            ["b", "06/02/2023 12:20:00 AM", *LOOP],
+            ["c", "06/02/2023 12:20:00 AM", *HYDE_PARK],
+            ["d", "06/02/2023 12:20:00 AM", "41.70", "-87.70"],  # not in a cell of the taxis
+            ["e", "06/02/2023 12:20:00 AM", "", ""],
+            ["f", "06/05/2023 12:20:00 AM", *LOOP],
+        ],
+        ["CRASH_RECORD_ID", "CRASH_DATE", "LATITUDE", "LONGITUDE"],
+    )
+    people = write_csv(
+        folder / "people.csv",
+        [
+            ["1", "a", "FATAL"],
+            ["2", "a", "NO INDICATION OF INJURY"],
+            ["3", "a", "NONINCAPACITATING INJURY"],
+            ["4", "b", "INCAPACITATING INJURY"],
+            ["5", "b", "REPORTED, NOT EVIDENT"],
+            ["6", "d", "FATAL"],
+            ["7", "b", ""],
+            ["8", "", "FATAL"],
+        ],
+        ["PERSON_ID", "CRASH_RECORD_ID", "INJURY_CLASSIFICATION"],
+    )
+    return trips, crashes, people
+
+
+def test_chicago_with_risk(tmp_path):
+    trips, crashes, people = chicago_files(tmp_path)
+    with open_engine(threads=1) as engine:
+        made = chicago([trips], engine, crashes=[crashes], people=[people], min_trips=60)
+    city = made.city
+    assert list(city.tasks) == ["taxi_pickup", "taxi_dropoff", "risk"]
+    # rows of 0.39 / 30 degrees from 41.64, columns of 0.43 / 20 from -87.95: worked by hand
+    assert city.task("risk").nodes == ("r11c16", "r18c14")
+    assert city.task("taxi_pickup").values[:, :, 0].tolist() == [[0, 60], [0, 0]]
+    assert city.task("taxi_dropoff").values[:, :, 0].tolist() == [[0, 0], [60, 0]]
+    # a: fatal 3 + none 0 + nonincapacitating 1; b: incapacitating 2 + reported 1; c: nobody
+    assert city.task("risk").values[:, :, 0].tolist() == [[0, 0], [0, 7]]
+    assert city.task("risk").kind == "risk"
+    crash = made.report.accounts[2]
+    assert crash.thrown == {Reason.FEW_IN_CELL: 1, Reason.NO_PLACE: 1, Reason.OUTSIDE_PERIOD: 1} and crash.kept == 3
+    assert "8 rows, 1 without a known injury class (weight 0), 1 without an accident's id" in made.report.notes[0]
+
+
+def test_chicago_command_with_other_weights(tmp_path):
+    trips, crashes, people = chicago_files(tmp_path)
+    to = tmp_path / "chicago.zarr.zip"
+    command = ["chicago", str(trips), "--to", str(to), "--min-total", "60", "--injury-weight", "fatal=10", "--engine"]
+    tables = ["duckdb", "--crashes", str(crashes), "--people", str(people)]
+    result = CliRunner().invoke(app, command + tables)
+    assert result.exit_code == 0, result.output
+    assert open_city(to).task("risk").values.sum() == 14
+    assert "fatal 10" in open_city(to).task("risk").description
+    assert "needs both tables" in str(CliRunner().invoke(app, [*command, *tables[:3]]).exception)
+
+
+def test_chicago_portal_api_spelling(tmp_path):
+    frame = pd.DataFrame(
+        {
+            "trip_start_timestamp": ["2024-02-01T10:15:00.000"] * 3,
+            "trip_end_timestamp": ["2024-02-01T10:30:00.000"] * 3,
+            "pickup_centroid_latitude": [41.88] * 3,
+            "pickup_centroid_longitude": [-87.63] * 3,
+            "dropoff_centroid_latitude": [41.79] * 3,
+            "dropoff_centroid_longitude": [-87.60] * 3,
+        }
+    )
+    frame.to_csv(tmp_path / "a.csv", index=False)
+    with open_engine(threads=1) as engine:
+        city = chicago([tmp_path / "a.csv"], engine, min_trips=1).city
+    assert city.task("taxi_dropoff").values.sum() == 3

@@ -1,0 +1,111 @@
+"""Spark in local mode gives what DuckDB gives, on clean and on dirty records."""
+
+import shutil
+
+import numpy as np
+import pytest
+from helpers import plan_of, write_csv
+
+from cmust.ingest.engine import open_engine
+from cmust.ingest.events import Event, Measure, ingest_events
+from cmust.ingest.places import Zones
+from cmust.ingest.sensors import Quantity, SensorPlan, ingest_sensors
+
+pytest.importorskip("pyspark", reason="needs pyspark (extra cmust[spark])")
+if shutil.which("java") is None:
+    pytest.skip("needs Java on the path", allow_module_level=True)
+pytestmark = pytest.mark.spark
+
+
+@pytest.fixture(scope="module")
+def spark():
+    with open_engine("spark", master="local[1]") as engine:
+        yield engine
+
+
+def trips(folder, n=1500):
+    """Trips of which one in three has something wrong."""
+    rng = np.random.default_rng(11)
+    dirt = ["", "x", "0", "1d", "nan", "1e400", " 40.5", "-73.5", "+40.2", "999"]
+    rows = []
+    for at in range(n):
+        minute = int(rng.integers(0, 3000))
+        row = [
+            f"2016-01-{1 + minute // 1440:02d} {minute // 60 % 24:02d}:{minute % 60:02d}:{at % 60:02d}",
+            f"{rng.uniform(-74.1, -72.9):.6f}",
+            f"{rng.uniform(39.9, 41.1):.6f}",
+            f"2016-01-04T{minute // 60 % 24:02d}:{minute % 60:02d}",
+            f"{rng.uniform(-74, -73):.6f}",
+            f"{rng.uniform(40, 41):.6f}",
+            f"{rng.uniform(0, 5):.3f}",
+        ]
+        if at % 3 == 0:
+            row[int(rng.integers(0, 7))] = dirt[at // 3 % len(dirt)]
+        if at % 97 == 0:
+            row.append("too much")
+        if at % 89 == 0:
+            row.pop()
+        rows.append(row)
+    return write_csv(folder / "trips.csv", rows, ("t0", "x0", "y0", "t1", "x1", "y1", "w"))
+
+
+PLAN = {
+    "events": (Event("start", "t0", "x0", "y0"), Event("end", "t1", "x1", "y1")),
+    "measures": (Measure("out", "start"), Measure("weight_in", "end", "w")),
+    "weights": {"w": "w"},
+    "start": "2016-01-01",
+    "stop": "2016-01-05",
+}
+
+
+def same(one, other):
+    assert one.report.to_dict() == other.report.to_dict()
+    for name, task in one.city.tasks.items():
+        twin = other.city.task(name)
+        assert task.nodes == twin.nodes and (task.time == twin.time).all()
+        np.testing.assert_allclose(task.values, twin.values, rtol=1e-9 if task.kind == "count" else 1e-6)
+
+
+@pytest.mark.parametrize("place", ["grid", "zones"])
+def test_trips(tmp_path, spark, place):
+    shapely = pytest.importorskip("shapely")
+    path = trips(tmp_path)
+    circles = tuple(shapely.Point(x, 40.5).buffer(0.3) for x in (-73.8, -73.3))
+    plan = plan_of(**PLAN) if place == "grid" else plan_of(**PLAN, place=Zones(("a", "b"), ("a", "b"), circles))
+    plan = plan_of(**{**PLAN, "whole_records": place == "grid", "place": plan.place, "events": PLAN["events"]})
+    with open_engine("duckdb", threads=1) as duck:
+        ours = ingest_events([path], plan, duck)
+    assert sum(len(account.thrown) for account in ours.report.accounts) > 12
+    if place == "zones":  # the engine of the module keeps tables by the events' names
+        plan = plan_of(**{**PLAN, "place": plan.place})
+        with open_engine("spark", master="local[1]") as fresh:
+            same(ours, ingest_events([path], plan, fresh))
+    else:
+        same(ours, ingest_events([path.as_uri()], plan, spark))
+
+
+def test_categories_formats_and_utc(tmp_path, spark):
+    rows = [
+        [f"{m}/{1 + n % 28}/2016 {1 + n % 12}:{n % 60:02d}:05 {'AM' if n % 2 else 'pm'}", -73.5, 40.5, "ab"[n % 2]]
+        for n, m in enumerate([3, 11] * 40)
+    ]
+    rows += [["13/13/2016 1:00:00 AM", -73.5, 40.5, "a"], ["3/3/16 1:00:00 AM", -73.5, 40.5, "a"]]
+    path = write_csv(tmp_path / "a.csv", rows, ("time", "lon", "lat", "kind"))
+    plan = plan_of(
+        utc=True, category="kind", events=(Event("call", "time", "lon", "lat"),), measures=(Measure("", "call"),)
+    )
+    with open_engine("duckdb", threads=1) as duck:
+        ours = ingest_events([path], plan, duck)
+    assert list(ours.city.tasks) == ["a", "b"]
+    same(ours, ingest_events([path], plan, spark))
+
+
+def test_sensors(tmp_path, spark):
+    rows = [[n % 3, f"2017-01-01 00:{n % 60:02d}:00", n % 7, "" if n % 5 == 0 else n * 0.1, n] for n in range(300)]
+    path = write_csv(tmp_path / "r.csv", rows, ("site", "when", "veh", "kmh", "queue"))
+    nodes = write_csv(tmp_path / "n.csv", [["0", 1, 1], ["1", 2, 2]], ("id", "lon", "lat"))
+    quantities = (Quantity("flow", "veh", "sum"), Quantity("speed", "kmh", "mean"), Quantity("queue", "queue", "last"))
+    plan = SensorPlan("s", "site", "when", quantities, "UTC", 300, nodes, max_bad_share=1.0)
+    with open_engine("duckdb", threads=1) as duck:
+        ours = ingest_sensors([path], plan, duck)
+    same(ours, ingest_sensors([path], plan, spark))
