@@ -1,0 +1,283 @@
+"""Run folders: what a wrong, damaged, busy or full one says, and that nothing is lost."""
+
+import errno
+import json
+import os
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from cmust import Forecaster, evaluate
+from cmust.errors import CityError, CmustError, ConfigError, RunError
+from cmust.rolling import state as store
+from cmust.run import Run
+from tests.rolling.tiny import SIZES, small_city, tiny_fit
+
+QUICK = {"scheme": "alone", "training": {"start_epochs": 2, "precision": "32-true", "batch_size": 64}}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / "finished"
+    tiny_fit(folder, **QUICK)
+    return folder
+
+
+@pytest.fixture
+def run(finished: Path, tmp_path: Path) -> Path:
+    """A copy that may be damaged."""
+    return Path(shutil.copytree(finished, tmp_path / "run"))
+
+
+def test_a_run_folder_is_complete(finished: Path) -> None:
+    config = json.loads((finished / "config.json").read_text())
+    assert config["city"]["name"] == "tiny" and len(config["city"]["fingerprint"]) == 64
+    assert config["settings"]["tasks"] == ["trips", "visits"] and config["settings"]["training"]["seed"] == 0
+    assert config["settings"]["model"]["d_obs"] == SIZES["d_obs"] and config["made"]["precision"] == "32-true"
+    assert set(config["made"]["versions"]) == {"cmust", "torch", "numpy", "python"}
+    assert [event["phase"] for event in Run(finished).history() if event["event"] == "phase"] == [
+        "alone trips",
+        "alone visits",
+    ]
+    assert list((finished / "tensorboard").glob("events*"))
+    assert not list(finished.rglob("*.tmp")) and not list(finished.rglob("*.pkl"))
+
+
+def test_a_finished_run_is_not_trained_again(run: Path) -> None:
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    tiny_fit(run, **QUICK)
+    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
+
+
+def test_another_city(run: Path) -> None:
+    city = small_city()
+    values = city.tasks["trips"].values.copy()
+    values[3, 0, 0] += 1
+    with pytest.raises(RunError, match=r"started with city\.fingerprint = "):
+        tiny_fit(run, city.with_task(replace(city.tasks["trips"], values=values)), **QUICK)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"protocol": "published"}, r"settings\.protocol = 'purged', not 'published'"),
+        ({"scheme": "joint"}, r"settings\.scheme = 'alone', not 'joint'"),
+        ({"training": {**QUICK["training"], "rate": 0.5}}, r"settings\.training\.rate = 0\.001, not 0\.5"),
+        ({"model": {**SIZES, "ffn_width": 9}}, r"settings\.model\.ffn_width = 8, not 9"),
+        ({"tasks": ("visits", "trips")}, r"settings\.tasks = "),
+    ],
+)
+def test_other_settings_name_the_key(run: Path, change: dict, words: str) -> None:
+    with pytest.raises(RunError, match=words):
+        tiny_fit(run, **{**QUICK, **change})
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"speed": 3}, "speed"),
+        ({"training": {"rat": 3}}, r"training\.rat"),
+        ({"model": {**SIZES, "heads": 3}}, "multiple of heads=3"),
+        ({"training": {"rate": -1}}, r"training\.rate"),
+        ({"preset": "best"}, "preset"),
+        ({"tasks": ("trips", "trips")}, "twice"),
+        ({"training": {"epochs_by_task": {"other": 3}}}, "'other'"),
+    ],
+)
+def test_settings_that_do_not_fit(tmp_path: Path, change: dict, words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        tiny_fit(tmp_path / "run", **{**QUICK, **change})
+    assert not (tmp_path / "run" / "model").exists()
+
+
+def test_an_unknown_task_and_too_few_steps(tmp_path: Path) -> None:
+    with pytest.raises(CityError, match="no task 'metro'; it has trips, visits"):
+        tiny_fit(tmp_path / "a", **QUICK, tasks=("metro",))
+    with pytest.raises(CityError, match="too few for windows of 100"):
+        tiny_fit(tmp_path / "b", **{**QUICK, "model": {**SIZES, "input_steps": 100, "horizon": 60}})
+
+
+def test_a_run_that_another_process_writes(run: Path) -> None:
+    with Run(run).locked(), pytest.raises(RunError, match="being written by another process"):
+        tiny_fit(run, **QUICK)
+    tiny_fit(run, **QUICK)
+
+
+def test_a_place_that_cannot_be_written_to(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RunError, match="cannot write to run folder"):
+        tiny_fit(tmp_path / "file" / "run", **QUICK)
+
+
+@pytest.mark.parametrize("what", ["state", "history", "weights"])
+def test_a_full_disk_loses_nothing(finished: Path, tmp_path: Path, monkeypatch, what: str) -> None:
+    """The disk fills in the second epoch; with room again, the run goes on to the same weights."""
+    folder, calls = tmp_path / "run", 0
+    write, sync = store.save_file, os.fsync
+
+    def full_write(tensors, path, metadata=None) -> None:
+        nonlocal calls
+        weights = "result" in str(path)
+        calls += weights == (what == "weights")
+        if what != "history" and weights == (what == "weights") and calls == 2:
+            Path(path).write_bytes(b"half")
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        write(tensors, path, metadata=metadata)
+
+    def full_sync(handle: int) -> None:
+        nonlocal calls
+        if what == "history" and os.readlink(f"/proc/self/fd/{handle}").endswith("history.jsonl"):
+            calls += 1
+            if calls == 2:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        sync(handle)
+
+    monkeypatch.setattr(store, "save_file", full_write)
+    monkeypatch.setattr(os, "fsync", full_sync)
+    with pytest.raises(CmustError, match="No space left on device.*free some space"):
+        tiny_fit(folder, **QUICK)
+    monkeypatch.undo()
+    tiny_fit(folder, **QUICK)
+    assert not list(folder.rglob("*.tmp"))
+    for name in ("trips", "visits"):
+        one, two = (load_file(path / "model" / "tasks" / f"{name}.safetensors") for path in (finished, folder))
+        assert all(torch.equal(one[key], two[key]) for key in one)
+    keys = ("event", "phase", "epoch", "train_loss", "validation_loss", "updates")
+    histories = [[[event.get(key) for key in keys] for event in Run(path).history()] for path in (finished, folder)]
+    assert histories[0] == histories[1]
+
+
+def test_interrupted_at_any_time_it_resumes(finished: Path, tmp_path: Path) -> None:
+    class Watcher:
+        def plan(self, phases, updates) -> None:
+            assert [phase.name for phase in phases] == ["alone trips", "alone visits"]
+            assert len(updates) == 2
+
+        def update(self, phase, epoch: int) -> None:
+            if phase.tasks == ("visits",) and epoch == 2:
+                raise KeyboardInterrupt
+
+        def event(self, event) -> None:
+            pass
+
+    with pytest.raises(KeyboardInterrupt):
+        tiny_fit(tmp_path / "run", watcher=Watcher(), **QUICK)
+    with pytest.raises(RunError, match="no model yet"):
+        Forecaster.load(tmp_path / "run")
+    tiny_fit(tmp_path / "run", **QUICK)
+    one, two = (load_file(path / "model" / "tasks" / "visits.safetensors") for path in (finished, tmp_path / "run"))
+    assert all(torch.equal(one[key], two[key]) for key in one)
+
+
+def unfinished(run: Path) -> Path:
+    """The run as it was before its model was written; returns the resume point."""
+    shutil.rmtree(run / "model")
+    return run / "state" / "state.safetensors"
+
+
+@pytest.mark.parametrize("damage", ["truncated", "empty", "other", "lacking", "result"])
+def test_damaged_resume_point(run: Path, damage: str) -> None:
+    path = unfinished(run)
+    if damage == "result":
+        path = run / "state" / "result-trips.safetensors"
+    content = path.read_bytes()
+    if damage == "other":
+        save_file({"trunk|x": torch.zeros(3)}, path, metadata={"values": "{}"})
+    elif damage == "lacking":
+        saved = store.load(path)
+        saved.tensors["trunk"].pop(next(iter(saved.tensors["trunk"])))
+        store.save(path, saved.tensors, saved.values)
+    else:
+        path.write_bytes(content[: len(content) // 2] if damage == "truncated" else b"")
+    with pytest.raises(RunError, match=path.name):
+        tiny_fit(run, **QUICK)
+    path.write_bytes(content)
+    tiny_fit(run, **QUICK)  # restored, it goes on
+
+
+def test_history_that_was_shortened_by_hand(run: Path) -> None:
+    unfinished(run)
+    lines = (run / "history.jsonl").read_text().splitlines(keepends=True)
+    (run / "history.jsonl").write_text("".join(lines[:2]))
+    tiny_fit(run, **QUICK)
+    assert len(Run(run).history()) == 2
+
+
+# ------------------------------------------------------------------ the model folder
+
+
+@pytest.mark.parametrize("damage", ["flipped", "truncated", "missing", "swapped"])
+def test_tampered_weights(run: Path, damage: str) -> None:
+    path = run / "model" / "tasks" / "visits.safetensors"
+    content = bytearray(path.read_bytes())
+    if damage == "flipped":
+        content[-5] ^= 1
+        path.write_bytes(content)
+    elif damage == "truncated":
+        path.write_bytes(content[:-5])
+    elif damage == "missing":
+        path.unlink()
+    else:
+        path.write_bytes((run / "model" / "tasks" / "trips.safetensors").read_bytes())
+    with pytest.raises(RunError, match=r"visits\.safetensors (was changed or truncated|is missing)"):
+        Forecaster.load(run)
+
+
+def test_corrupted_model_json(run: Path) -> None:
+    path = run / "model" / "model.json"
+    text = path.read_text()
+    about = json.loads(text)
+    for broken in (text[: len(text) // 2], "", "[]", "\xff\xfe"):
+        path.write_bytes(broken.encode("latin-1"))
+        with pytest.raises(RunError, match=r"model\.json is damaged"):
+            Forecaster.load(run)
+    for change in (
+        {"model": None},
+        {"model": {"wrong": 1}},
+        {"model": {**about["model"], "d_obs": 5}},
+        {"slots_per_day": 5},
+        {"frame": 3},
+        {"reference": "yesterday"},
+        {"tasks": ["trips"]},
+        {"tasks": 3},
+        {"tasks": {"trips": {}}},
+        {"tasks": {"trips": []}},
+        {"checksums": {}},
+        {"checksums": []},
+        {"city": None, "tasks": {"other": about["tasks"]["trips"]}},
+    ):
+        path.write_text(json.dumps({**about, **change}))
+        with pytest.raises(RunError, match="does not fit together"):
+            Forecaster.load(run)
+    path.write_text(json.dumps({**about, "schema": 99}))
+    with pytest.raises(RunError, match=r"schema 99.*update"):
+        Forecaster.load(run)
+
+
+def test_not_a_run_folder(tmp_path: Path, run: Path) -> None:
+    with pytest.raises(RunError, match="not a run folder"):
+        Forecaster.load(tmp_path / "nothing")
+    (run / "config.json").write_text("{")
+    with pytest.raises(RunError, match=r"config\.json is damaged"):
+        Forecaster.load(run)
+    with pytest.raises(RunError, match=r"config\.json is damaged"):
+        tiny_fit(run, **QUICK)
+
+
+def test_evaluating_on_another_city(run: Path) -> None:
+    other = small_city()
+    other = other.with_task(replace(other.tasks["trips"], values=other.tasks["trips"].values + np.float32(1)))
+    with pytest.raises(RunError, match="trained on city 'tiny' with other data"):
+        evaluate(run, other)
+
+
+def test_leftovers_of_a_killed_process_are_removed(run: Path) -> None:
+    unfinished(run)
+    (run / "state" / ".state.safetensors.abc.tmp").write_bytes(b"half")
+    tiny_fit(run, **QUICK)
+    assert not list(run.rglob("*.tmp"))

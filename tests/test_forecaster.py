@@ -1,0 +1,165 @@
+"""Forecasts of a finished run: the same as its evaluation sees, with real times and names; what does not fit is refused."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+
+from cmust import Forecaster
+from cmust.city import City
+from cmust.errors import CityError, RunError
+from cmust.windows import make_windows
+from tests.rolling.tiny import START, tiny_city, tiny_fit, tiny_task
+
+QUICK = {"scheme": "joint", "training": {"start_epochs": 1, "precision": "32-true", "batch_size": 64}}
+STEP = np.timedelta64(7200, "s")
+
+
+def two_tasks() -> City:
+    """One with two channels and a coarser step than the other."""
+    return tiny_city(tiny_task("trips", steps=180), tiny_task("visits", steps=100, interval=14400, nodes=4, channels=2))
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / "joint"
+    tiny_fit(folder, two_tasks(), **QUICK)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def forecaster(run: Path) -> Forecaster:
+    return Forecaster.load(run)
+
+
+def test_what_fit_returns_is_what_is_on_disk(tmp_path: Path, forecaster: Forecaster) -> None:
+    returned = tiny_fit(tmp_path / "again", two_tasks(), **QUICK)
+    for task in ("trips", "visits"):
+        xr.testing.assert_identical(returned.predict(two_tasks(), task), forecaster.predict(two_tasks(), task))
+
+
+@pytest.mark.parametrize("task", ["trips", "visits"])
+def test_at_a_past_time_it_is_the_evaluations_forecast(forecaster: Forecaster, task: str) -> None:
+    city = two_tasks()
+    windows = make_windows(city, "purged", 4, 3)[task]
+    seen = replace(forecaster.windows(city.tasks[task]), split=windows.split)
+    for start in windows.split.starts["test"][[0, 1, -1]]:
+        expected = forecaster.forecast(seen, start[None])[0].numpy()
+        at = city.tasks[task].time[int(start) + 4]
+        found = forecaster.predict(city, task, at=at)
+        np.testing.assert_allclose(found.values.reshape(expected.shape), expected, rtol=1e-5, atol=1e-5)
+        assert found.time.values[0] == at
+
+
+def test_at_the_end_times_and_names(forecaster: Forecaster) -> None:
+    city = two_tasks()
+    trips = forecaster.predict(city, "trips")
+    assert trips.dims == ("time", "node") and trips.shape == (3, 3)
+    last = city.tasks["trips"].time[-1]
+    assert (trips.time.values == last + STEP * np.arange(1, 4)).all()
+    assert trips.node.values.tolist() == list(city.tasks["trips"].nodes)
+    np.testing.assert_array_equal(trips.lon, city.tasks["trips"].lon)
+    assert trips.attrs["unit"] == "trips" and trips.name == "trips"
+    visits = forecaster.predict(city, "visits")
+    assert visits.dims == ("time", "node", "channel") and visits.shape == (3, 4, 2)
+    assert visits.channel.values.tolist() == ["c0", "c1"]
+    assert (np.diff(visits.time.values) == 2 * STEP).all()
+    assert np.isfinite(trips.values).all() and np.isfinite(visits.values).all()
+    assert trips.sel(node="place 1").to_series().index[0] == last + STEP
+
+
+@pytest.mark.parametrize("way", [str, lambda time: np.datetime64(time, "ns"), lambda time: time.item()])
+def test_a_time_in_any_way(forecaster: Forecaster, way) -> None:
+    at = START + 50 * STEP
+    assert forecaster.predict(two_tasks(), "trips", at=way(at)).time.values[0] == at
+
+
+def test_only_the_last_steps_matter_and_nothing_later(forecaster: Forecaster) -> None:
+    city, at = two_tasks(), START + 60 * STEP
+    whole = forecaster.predict(city, "trips", at=at)
+    short = forecaster.predict(city.select(tasks=["trips"], time=slice(at - 4 * STEP, at)), "trips")
+    xr.testing.assert_allclose(whole, short, rtol=1e-5)
+    changed = city.tasks["trips"].values.copy()
+    changed[60:] = 1e6
+    changed[:56] = -5
+    other = forecaster.predict(city.with_task(replace(city.tasks["trips"], values=changed)), "trips", at=at)
+    xr.testing.assert_identical(whole, other)
+    recent = city.tasks["trips"].values.copy()
+    recent[59] += 5
+    moved = forecaster.predict(city.with_task(replace(city.tasks["trips"], values=recent)), "trips", at=at)
+    assert not np.allclose(moved, whole, atol=1e-4)
+
+
+def test_missing_inputs_are_filled_by_the_average(forecaster: Forecaster) -> None:
+    city, at = two_tasks(), START + 60 * STEP
+    task = city.tasks["trips"]
+    windows = make_windows(city, "purged", 4, 3)["trips"]
+    average = forecaster.windows(task).average.numpy()
+    gaps, filled = task.values.copy(), task.values.copy()
+    gaps[57:59, 1] = np.nan
+    filled[57:59, 1] = average[57:59, 1]
+    one = forecaster.predict(city.with_task(replace(task, values=gaps)), "trips", at=at)
+    two = forecaster.predict(city.with_task(replace(task, values=filled)), "trips", at=at)
+    assert np.isfinite(one.values).all()
+    xr.testing.assert_allclose(one, two)
+    rows = [i for i in range(windows.split.train_steps) if i % 84 == 57]
+    np.testing.assert_allclose(average[57, 1], np.nanmean(task.values[rows, 1], axis=0), rtol=1e-5)
+    nothing = replace(task, values=np.full_like(task.values, np.nan))
+    assert np.isfinite(forecaster.predict(city.with_task(nothing), "trips").values).all()
+
+
+def test_what_does_not_fit_is_refused(forecaster: Forecaster) -> None:
+    city = two_tasks()
+    task = city.tasks["trips"]
+    with pytest.raises(CityError, match="no task 'metro'"):
+        forecaster.predict(city, "metro")
+    with pytest.raises(RunError, match="no task 'metro'; it has trips, visits"):
+        forecaster.predict(city.with_task(tiny_task("metro")), "metro")
+    with pytest.raises(CityError, match=r"nodes.*trained on"):
+        forecaster.predict(city.with_task(replace(task, nodes=("a", "b", "c"))), "trips")
+    with pytest.raises(CityError, match=r"nodes.*trained on"):
+        forecaster.predict(city.with_task(task.select(nodes=["place 2", "place 1", "place 0"])), "trips")
+    with pytest.raises(CityError, match="interval 3600.*trained on 7200"):
+        forecaster.predict(city.with_task(tiny_task("trips", interval=3600)), "trips")
+    with pytest.raises(CityError, match="channels"):
+        forecaster.predict(city.with_task(tiny_task("trips", channels=2)), "trips")
+    with pytest.raises(CityError, match="has 3 steps before.*needs 4"):
+        forecaster.predict(city.with_task(tiny_task("trips", steps=3)), "trips")
+
+
+@pytest.mark.parametrize(
+    "at",
+    ["2024-03-04T01:00", "2030-01-01", "2020-01-01", "soon", str(START + 181 * STEP), np.datetime64("NaT")],
+    ids=str,
+)
+def test_a_time_that_is_no_step(forecaster: Forecaster, at) -> None:
+    with pytest.raises(CityError, match="is not a (step of task 'trips'|time)"):
+        forecaster.predict(two_tasks(), "trips", at=at)
+
+
+def test_too_early(forecaster: Forecaster) -> None:
+    with pytest.raises(CityError, match="has 2 steps before 2024-03-04T04:00"):
+        forecaster.predict(two_tasks(), "trips", at=START + 2 * STEP)
+    assert forecaster.predict(two_tasks(), "trips", at=START + 4 * STEP).shape == (3, 3)
+
+
+def test_forecasting_needs_the_model_and_nothing_else(run: Path, tmp_path: Path, forecaster: Forecaster) -> None:
+    import shutil
+
+    shutil.copytree(run / "model", tmp_path / "moved" / "model")
+    shutil.copy(run / "config.json", tmp_path / "moved")
+    city = two_tasks()
+    xr.testing.assert_identical(
+        Forecaster.load(tmp_path / "moved").predict(city, "trips"), forecaster.predict(city, "trips")
+    )
+
+
+def test_predicting_leaves_torch_as_it_was(forecaster: Forecaster) -> None:
+    torch.manual_seed(4)
+    expected = torch.rand(3)
+    torch.manual_seed(4)
+    forecaster.predict(two_tasks(), "trips")
+    assert torch.equal(torch.rand(3), expected) and torch.is_grad_enabled()
