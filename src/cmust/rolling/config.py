@@ -61,7 +61,17 @@ class TrainingConfig(BaseModel):
 TRAINING_PRESETS: dict[str, dict[str, Any]] = {
     "paper": {},
     "reference": {"stability": "tensor"},
-    "tuned": {},
+    "tuned": {
+        "schedule": "cosine",
+        "decoupled_decay": True,
+        "start_epochs": 20,
+        "rolling_epochs": 6,
+        "refine_epochs": 10,
+        "patience": 8,
+        "rolling_factor": 0.3,
+        "delta_unit": "travel",
+        "delta": 3e-5,
+    },
 }
 
 
