@@ -169,7 +169,7 @@ def _injuries(engine: Engine, people: Sequence[str | Path], weights: Mapping[str
     engine.keep("injuries", known.group_by(crash=known.crash).aggregate(severity=known.weight.sum().fill_null(0.0)))
     notes = [
         f"people: {counts['people']:,} rows, {counts['people'] - counts['weighed']:,} without a known injury class "
-        f"(weight 0), {counts['loose'] or 0:,} without an accident's id, {lost:,} lines that cannot be read"
+        f"(weight 0), {int(counts['loose'] or 0):,} without an accident's id, {lost:,} lines that cannot be read"
     ]
     return engine.kept("injuries"), notes
 
