@@ -1,4 +1,4 @@
-"""Forecasts of a finished run: the same as its evaluation sees, with real times and names; what does not fit is refused."""
+"""Forecasts of a finished run: those its evaluation sees, with real times and names; what does not fit is refused."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -122,11 +122,11 @@ def test_what_does_not_fit_is_refused(forecaster: Forecaster) -> None:
         forecaster.predict(city.with_task(replace(task, nodes=("a", "b", "c"))), "trips")
     with pytest.raises(CityError, match=r"nodes.*trained on"):
         forecaster.predict(city.with_task(task.select(nodes=["place 2", "place 1", "place 0"])), "trips")
-    with pytest.raises(CityError, match="interval 3600.*trained on 7200"):
+    with pytest.raises(CityError, match=r"interval 3600.*trained on 7200"):
         forecaster.predict(city.with_task(tiny_task("trips", interval=3600)), "trips")
     with pytest.raises(CityError, match="channels"):
         forecaster.predict(city.with_task(tiny_task("trips", channels=2)), "trips")
-    with pytest.raises(CityError, match="has 3 steps before.*needs 4"):
+    with pytest.raises(CityError, match=r"has 3 steps before.*needs 4"):
         forecaster.predict(city.with_task(tiny_task("trips", steps=3)), "trips")
 
 
@@ -136,7 +136,7 @@ def test_what_does_not_fit_is_refused(forecaster: Forecaster) -> None:
     ids=str,
 )
 def test_a_time_that_is_no_step(forecaster: Forecaster, at) -> None:
-    with pytest.raises(CityError, match="is not a (step of task 'trips'|time)"):
+    with pytest.raises(CityError, match=r"is not a (step of task 'trips'|time)"):
         forecaster.predict(two_tasks(), "trips", at=at)
 
 

@@ -1,6 +1,6 @@
 """Fits a tiny city in children that are killed again and again, until one ends; compares with a run left in peace.
 
-A program of its own: it forks after everything is imported and before anything was computed, so that a restart costs nothing.
+A program of its own: it forks after everything is imported and before anything was computed, so that restarts are cheap.
 Prints a JSON object: how often and where the children were killed, and what differs.
 """
 
@@ -56,7 +56,7 @@ class DiesAtUpdate:
 
 
 def die_while_saving(kind: str, after: int) -> None:
-    """The ``after``-th save of a safetensors file dies: half written, or written and not yet renamed, or just renamed."""
+    """The ``after``-th save of a safetensors file dies: half written, written and not yet renamed, or just renamed."""
     left = after
     write, replace = store.save_file, os.replace
 
@@ -127,7 +127,7 @@ def main(base: Path, seed: int) -> None:
     attempt = 0
     while True:
         kind = kinds[attempt % len(kinds)] if sum(deaths.values()) < 24 else "none"
-        pid = child(base / "killed", kind, rng.randint(1, 6) if kind == "update" else 1)
+        pid = child(base / "killed", kind, rng.randint(1, 5) if kind == "update" else 1)
         attempt += 1
         if kind == "delay":
             time.sleep(duration * rng.uniform(0.05, 0.3))
