@@ -99,7 +99,8 @@ class SparkEngine:
             found = system.globStatus(path)
             if not found:
                 raise IngestError(f"there is no file {item}: check the address")
-            files += [status.getPath().toString() for status in found]
+            names = [status.getPath().toString() for status in found]
+            files += [name.removeprefix("file:") if name.startswith("file:/") else name for name in names]
         return files
 
     def head(self, file: str) -> list[str]:
