@@ -102,6 +102,16 @@ def run_one(program: str, path: Path, threads: int) -> None:
     path.with_suffix(".told.json").write_text(json.dumps(told))
 
 
+def write_results(threads: int, note: str, results: list[dict[str, object]]) -> None:
+    """What is measured so far; runs of less than a million trips are only looked at."""
+    if all(one["rows"] < 1_000_000 for one in results):
+        return
+    told = {"machine": f"{platform.machine()}, {os.cpu_count()} processors", "threads": threads}
+    told |= {"note": note, "python": platform.python_version(), "results": results}
+    (HERE / "results").mkdir(exist_ok=True)
+    (HERE / "results" / "ingest.json").write_text(json.dumps(told, indent=1) + "\n")
+
+
 def main() -> None:
     """Measure all, compare, print, write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -128,15 +138,11 @@ def main() -> None:
                 assert all(np.allclose(one["weighed"], found[0]["weighed"], rtol=1e-9) for one in found), found
                 for one in found:
                     results.append({"rows": rows, "kind": kind, "file_gb": round(size / 1e9, 2), **one})
+                    write_results(arguments.threads, arguments.note, results)
                     print(
                         {key: results[-1][key] for key in ("rows", "kind", "program", "seconds", "peak_gib")},
                         flush=True,
                     )
-    told = {"machine": f"{platform.machine()}, {os.cpu_count()} processors", "threads": arguments.threads}
-    told |= {"note": arguments.note, "python": platform.python_version(), "results": results}
-    if max(arguments.rows) >= 1_000_000:
-        (HERE / "results").mkdir(exist_ok=True)
-        (HERE / "results" / "ingest.json").write_text(json.dumps(told, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """New York yellow taxis: the four tasks of Appendix C.1, taxi pickup, taxi drop-off, crowd out and crowd in.
 
-What C.1 says: trips of January to March 2016; records with abnormal or missing longitude, latitude or other data are left
-out; 30 x 15 cells over Manhattan and surroundings, those with at least 1,000 trips (206); 30 minutes.
+What C.1 says: trips of January to March 2016; records with abnormal or missing longitude, latitude or other data are
+left out; 30 x 15 cells over Manhattan and surroundings, those with at least 1,000 trips (206); 30 minutes.
 
 What it leaves open, and what is done here:
 
@@ -9,10 +9,11 @@ What it leaves open, and what is done here:
 - what is abnormal: longitude and latitude zero, empty, or not on the globe; a trip with one such end is left out whole;
   an end outside the box only leaves out that end;
 - whose trips are counted for the 1,000: pickups plus drop-offs of the cell;
-- the crowd: passengers at the pickup leave the cell (crowd out), at the drop-off they arrive (crowd in). A driver's zero
-  counts as zero, a trip without a number of passengers is left out.
+- the crowd: passengers at the pickup leave the cell (crowd out), at the drop-off they arrive (crowd in). A driver's
+  zero counts as zero, a trip without a number of passengers is left out.
 
-The TLC withdrew longitudes and latitudes from its downloads in May 2022. Files of today hold zone ids only: give the zones.
+The TLC withdrew longitudes and latitudes from its downloads in May 2022. Files of today hold zone ids only: give the
+zones.
 """
 
 from __future__ import annotations
