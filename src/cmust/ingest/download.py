@@ -281,7 +281,7 @@ def _resume_point(part: Path, url: str) -> tuple[int, str]:
 
 
 def _continues(answer: httpx.Response, here: int) -> bool:
-    return answer.headers.get("Content-Range", "").startswith(f"bytes {here}-")
+    return bool(answer.headers.get("Content-Range", "").startswith(f"bytes {here}-"))
 
 
 def _size(answer: httpx.Response, here: int) -> int | None:
