@@ -19,6 +19,7 @@ SETTINGS: dict[str, Any] = {
         **dict.fromkeys(("d_obs", "d_s", "d_t", "d_p", "d_ts", "d_tod", "d_dow"), 4),
         **dict.fromkeys(("cross_width", "self_width", "ffn_width"), 8),
         "heads": 2,
+        "prompts": False,
     },
     "training": {"updates_per_epoch": 1, "start_epochs": 2, "rolling_epochs": 1, "refine_epochs": 1, "batch_size": 8},
 }

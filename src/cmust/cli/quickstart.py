@@ -22,11 +22,12 @@ def quickstart(
     from cmust.cli.progress import scoring_progress, training_watcher
     from cmust.quickstart import quickstart as carry_out
     from cmust.report.console import score_table
+    from cmust.report.scores import MASKED_MAE, PLAIN_MAE
 
     done = carry_out(
         folder, say=lambda text: typer.echo(text, err=True), training=training_watcher, scoring=scoring_progress
     )
-    Console().print(score_table(done.evaluation))
+    Console().print(score_table(done.evaluation, (PLAIN_MAE, MASKED_MAE)))
     names = f" ({', '.join(done.beaten)})" if done.beaten else ""
     typer.echo(
         f"CMuST beats the weekly average (plain MAE, test part) on {len(done.beaten)} of "

@@ -7,6 +7,9 @@ import typer
 
 from cmust.cli.arguments import CityFile, RunFolder
 
+WIDE = 110
+"""Columns that the table of all scores needs; a narrower terminal gets the mean absolute errors."""
+
 
 def evaluate(
     run: RunFolder,
@@ -25,13 +28,16 @@ def evaluate(
     import cmust
     from cmust.cli.progress import scoring_progress
     from cmust.report.console import score_markdown, score_table
+    from cmust.report.scores import MASKED_MAE, METRICS, PLAIN_MAE
 
     with scoring_progress() as progress:
         evaluation = cmust.evaluate(run, cmust.open_city(city), part=part, progress=progress)
     if markdown:
         typer.echo(score_markdown(evaluation))
     else:
-        Console().print(score_table(evaluation))
+        console = Console()
+        fitting = METRICS if console.width >= WIDE else (PLAIN_MAE, MASKED_MAE)
+        console.print(score_table(evaluation, fitting))
         typer.echo(f"wrote {run / 'evaluation.json'}; look at it with: cmust report {run}")
 
 

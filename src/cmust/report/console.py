@@ -1,6 +1,7 @@
 """The score table for the terminal and, as Markdown, for documents."""
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from rich.markup import escape
@@ -11,8 +12,8 @@ from cmust.report.reading import Evaluation, TaskEvaluation, check_evaluation
 from cmust.report.scores import METRICS, NAIVE, Metric, beats_ours, headline, is_best, judge, label, ordered_systems
 
 
-def score_table(evaluation: dict[str, Any]) -> Table:
-    """The scores of an ``evaluation.json`` as a table for the terminal.
+def score_table(evaluation: dict[str, Any], metrics: Sequence[Metric] = METRICS) -> Table:
+    """The scores of an ``evaluation.json`` as a table for the terminal; all ``metrics`` take some 100 columns.
 
     Bold green is the best of its task and column; red with ``<`` is a naive forecast that beats CMuST there.
     The caption says in words on which tasks CMuST loses.
@@ -24,11 +25,11 @@ def score_table(evaluation: dict[str, Any]) -> Table:
     table = Table(title=escape(_title(checked)), caption=Text(_caption(checked)), caption_justify="left")
     table.add_column("task", no_wrap=True)
     table.add_column("system", no_wrap=True)
-    for metric in METRICS:
+    for metric in metrics:
         table.add_column(f"{metric.family}\n{metric.name.upper()}", justify="right", no_wrap=True)
     for name, task in checked.tasks.items():
         for row, system in enumerate(ordered_systems(task)):
-            cells = [_cell(task, system, metric) for metric in METRICS]
+            cells = [_cell(task, system, metric) for metric in metrics]
             table.add_row(Text(name if row == 0 else ""), Text(label(system)), *cells)
         table.add_section()
     return table
