@@ -157,7 +157,8 @@ def test_nothing_is_copied_per_window() -> None:
     tensors = [value for value in vars(windows).values() if isinstance(value, torch.Tensor)]
     tensors += [*vars(windows.clock).values(), *windows.split.starts.values()]
     held = sum(tensor.untyped_storage().nbytes() for tensor in tensors)
-    # values, average: 4 bytes each, validity 1, per step and node; the calendar and the starts: 8 + 8 + 24 + 8 per step.
+    # values, average: 4 bytes each, validity 1, per step and node; the calendar and the starts: 8 + 8 + 24 + 8 per
+    # step.
     assert held <= 2000 * 6 * 9 + 2000 * 48 + 6 * 8
     assert held < 2000 * 6 * 4 * 24  # one copy per window would be 24 times the values
 
@@ -231,7 +232,9 @@ def test_averages_ahead_of_a_test_window_come_from_the_training_part_alone() -> 
 
 @pytest.mark.parametrize("days", [40, 9])
 def test_a_training_target_is_not_in_the_average_it_is_compared_with(days: int) -> None:
-    """With 9 days most slots of the week were seen once: what stands in for their average must not hold the target either."""
+    """With 9 days most slots of the week were seen once: what stands in for their average must not hold the target
+    either.
+    """
     task = tiny_task(steps=days * 12, missing=0.05)
     before = make_windows(tiny_city(task), "published", T, F)["trips"]
     rng = np.random.default_rng(0)

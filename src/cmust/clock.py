@@ -16,7 +16,8 @@ class Calendar:
     """Clock of ``S`` steps.
 
     Attributes:
-        slot: ``(S,)`` int64, the row of the city's time-of-day table the step starts at (one row per slot of the finest interval).
+        slot: ``(S,)`` int64, the row of the city's time-of-day table the step starts at (one row per slot of the
+            finest interval).
         dow: ``(S,)`` int64, 0 is Monday.
         stamp: ``(S, 6)`` float32, month/12, day/31, hour/24, minute/60, second/60, years since the reference time.
     """
@@ -37,7 +38,9 @@ def day_of_week(time: npt.NDArray[np.datetime64]) -> npt.NDArray[np.int64]:
 
 
 def calendar(time: npt.NDArray[np.datetime64], slots_per_day: int, reference: np.datetime64) -> Calendar:
-    """Calendar features of local wall-clock times ``(S,)``; whole slots come from the clock, never from a float fraction."""
+    """Calendar features of local wall-clock times ``(S,)``; whole slots come from the clock, never from a float
+    fraction.
+    """
     seconds = second_of_day(time)
     month = time.astype("datetime64[M]")
     stamp = np.stack(

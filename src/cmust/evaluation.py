@@ -37,7 +37,8 @@ def evaluate(
     progress: Callable[[str, int, int], None] = lambda task, done, windows: None,
     command: str | None = None,
 ) -> dict[str, Any]:
-    """Score a finished run and the naive forecasts; write ``evaluation.json`` and ``evaluation_sample.npz`` into the run.
+    """Score a finished run and the naive forecasts; write ``evaluation.json`` and ``evaluation_sample.npz`` into the
+    run.
 
     Args:
         run: a finished run folder.
@@ -59,7 +60,8 @@ def evaluate(
     city = city.select(tasks=tuple(name for name in forecaster.tasks if name in city.tasks))
     if city.fingerprint() != forecaster.city["fingerprint"]:
         raise RunError(
-            f"run {run} was trained on city {forecaster.city['name']!r} with other data than {city.name!r} holds; give the city it was trained on"
+            f"run {run} was trained on city {forecaster.city['name']!r} with other data than {city.name!r} holds; "
+            f"give the city it was trained on"
         )
     splits = make_windows(city, forecaster.protocol, forecaster.config.input_steps, forecaster.config.horizon)  # type: ignore[arg-type]
     tasks, sample = {}, {}
@@ -153,7 +155,9 @@ def _score(
 
 
 class Pictures:
-    """Truth, and the forecasts one step and the whole horizon ahead, of the last target steps; first channel, NaN where there is none."""
+    """Truth, and the forecasts one step and the whole horizon ahead, of the last target steps; first channel, NaN
+    where there is none.
+    """
 
     def __init__(self, windows: Windows, starts: Tensor, steps: int) -> None:
         last = int(starts[-1]) + windows.input_steps + windows.horizon

@@ -24,7 +24,9 @@ def atomic_path(target: Path | str) -> Iterator[Path]:
         handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent)
         os.close(handle)
     except OSError as error:
-        raise CmustError(f"cannot write {target}: {error.strerror or error}; choose a place that can be written to") from error
+        raise CmustError(
+            f"cannot write {target}: {error.strerror or error}; choose a place that can be written to"
+        ) from error
     temporary = Path(name)
     try:
         yield temporary
@@ -36,7 +38,8 @@ def atomic_path(target: Path | str) -> Iterator[Path]:
         os.replace(temporary, target)
     except OSError as error:
         raise CmustError(
-            f"cannot write {target}: {error.strerror or error}; what stood there before is untouched: free some space and try again"
+            f"cannot write {target}: {error.strerror or error}; what stood there before is untouched: free some "
+            f"space and try again"
         ) from error
     finally:
         temporary.unlink(missing_ok=True)

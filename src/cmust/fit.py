@@ -16,8 +16,9 @@ from lightning_fabric.strategies.ddp import DDPStrategy
 from torch import Tensor, nn
 
 from cmust import __version__
-from cmust.clock import second_of_day
+from cmust.board import TensorBoard
 from cmust.city import City, Task
+from cmust.clock import second_of_day
 from cmust.errors import CmustError, ConfigError, RunError, reason
 from cmust.forecaster import Forecaster, TaskModel
 from cmust.machine import describe_machine, has_fast_bf16
@@ -38,7 +39,6 @@ from cmust.rolling.trainer import Weights
 from cmust.run import SCHEMA, Run
 from cmust.seasonal import WeeklyAverage
 from cmust.settings import Settings, make_settings
-from cmust.board import TensorBoard
 from cmust.windows import Frame, Windows, make_windows
 
 
@@ -159,7 +159,8 @@ def _claim(run: Run, city: City, settings: Settings, fabric: Fabric, command: st
         found = run.config()
         for key, theirs, ours in _differences(found, identity):
             raise RunError(
-                f"run {run.folder} was started with {key} = {theirs!r}, not {ours!r}; use the same settings to resume it, or another folder"
+                f"run {run.folder} was started with {key} = {theirs!r}, not {ours!r}; use the same settings to "
+                f"resume it, or another folder"
             )
         return
     made = {
@@ -248,7 +249,8 @@ def _resume(run: Run, trainer: Trainer) -> int:
         return int(saved.values["history_size"])
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise RunError(
-            f"{run.state_file} does not fit this run ({reason(error)}); restore it from a copy, or remove the folder {run.folder} and train again"
+            f"{run.state_file} does not fit this run ({reason(error)}); restore it from a copy, or remove the "
+            f"folder {run.folder} and train again"
         ) from error
 
 
@@ -275,7 +277,9 @@ class HeadParts:
 
 
 def make_head(config: ModelConfig, task: Task, windows: Windows, seed: int) -> HeadParts:
-    """The head of a task with a prompt from its own training data (Eq. 8); the same for the same seed, whatever the other tasks."""
+    """The head of a task with a prompt from its own training data (Eq. 8); the same for the same seed, whatever the
+    other tasks.
+    """
     scaler = windows.scaler
     power = choose_power(windows) if config.seasonal else 0.0
     with torch.random.fork_rng(devices=[]):
@@ -296,7 +300,9 @@ def make_head(config: ModelConfig, task: Task, windows: Windows, seed: int) -> H
 
 
 def choose_power(windows: Windows, candidates: tuple[float, ...] = (0.0, 0.25, 0.5, 0.75, 1.0)) -> float:
-    """How far the weekly average should follow the city's recent level: what forecasts the validation part best by itself."""
+    """How far the weekly average should follow the city's recent level: what forecasts the validation part best by
+    itself.
+    """
     errors = dict.fromkeys(candidates, 0.0)
     for starts in windows.split.starts["validation"].split(64):
         inputs = windows.inputs(starts)

@@ -16,8 +16,8 @@ import xarray as xr
 from pydantic import ValidationError
 from torch import Tensor
 
-from cmust.clock import calendar
 from cmust.city import City, Task
+from cmust.clock import calendar
 from cmust.errors import CityError, RunError
 from cmust.files import write_text
 from cmust.model import Head, ModelConfig, Trunk, forecast
@@ -142,7 +142,8 @@ class Forecaster:
         origin = _origin(data, at)
         if origin < steps:
             raise CityError(
-                f"task {task!r} has {origin} steps before {data.time[0] + np.timedelta64(origin * data.interval, 's')}, "
+                f"task {task!r} has {origin} steps before "
+                f"{data.time[0] + np.timedelta64(origin * data.interval, 's')}, "
                 f"a forecast needs {steps}; give more recent history or a later time"
             )
         recent = _with_future(data, origin - steps, origin, horizon)
@@ -265,7 +266,8 @@ def _origin(task: Task, at: str | np.datetime64 | None) -> int:
         raise CityError(f"{at!r} is not a time; write it like 2019-03-20T08:00") from error
     if seconds % task.interval or not 0 <= seconds // task.interval <= task.n_steps:
         raise CityError(
-            f"{at} is not a step of task {task.name!r}, which has one every {task.interval} s from {task.time[0]} to {task.time[-1]}"
+            f"{at} is not a step of task {task.name!r}, which has one every {task.interval} s from {task.time[0]} "
+            f"to {task.time[-1]}"
         )
     return seconds // task.interval
 
@@ -289,7 +291,8 @@ def _verify(path: Path, expected: str) -> None:
     found = _checksum(path)
     if found != expected:
         raise RunError(
-            f"{path} was changed or truncated (sha256 {found[:12]}..., expected {expected[:12]}...); restore it from a copy or train again"
+            f"{path} was changed or truncated (sha256 {found[:12]}..., expected {expected[:12]}...); restore it "
+            f"from a copy or train again"
         )
 
 

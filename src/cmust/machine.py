@@ -12,7 +12,10 @@ def describe_machine(device: torch.device) -> str:
     cpu = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     if info.exists():
-        cpu = next((line.partition(":")[2].strip() for line in info.read_text().splitlines() if line.startswith("model name")), cpu)
+        cpu = next(
+            (line.partition(":")[2].strip() for line in info.read_text().splitlines() if line.startswith("model name")),
+            cpu,
+        )
     text = f"{cpu}, {os.cpu_count()} cores, {torch.get_num_threads()} threads"
     return f"{text}, {torch.cuda.get_device_name(device)}" if device.type == "cuda" else text
 

@@ -1,4 +1,5 @@
-"""Scores from sums and counts: one pass, bounded memory, uneven batches do no harm (data and evaluation, docs/evaluation.md).
+"""Scores from sums and counts: one pass, bounded memory, uneven batches do no harm (data and evaluation,
+docs/evaluation.md).
 
 Shapes: B batch, F forecast steps, N nodes, C channels.
 """
@@ -12,8 +13,8 @@ from torch import Tensor
 class Scores:
     """Running error sums of one system on one task, per horizon and node, in float64.
 
-    ``plain`` counts every valid target, zeros too, and pools. ``masked`` leaves out targets equal to 0, per horizon, then averages
-    over the horizons, as the published code does.
+    ``plain`` counts every valid target, zeros too, and pools. ``masked`` leaves out targets equal to 0, per horizon,
+    then averages over the horizons, as the published code does.
     """
 
     def __init__(self, horizon: int, nodes: int) -> None:

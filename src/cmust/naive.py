@@ -1,7 +1,7 @@
 """Forecasts that learn nothing, or only an average: what every learned model has to beat.
 
-Each takes windows and their starts ``(B,)`` and gives ``(B, F, N, C)`` in original units. A value that is missing, or lies before the
-data, is replaced by the weekly average of its node.
+Each takes windows and their starts ``(B,)`` and gives ``(B, F, N, C)`` in original units. A value that is missing, or
+lies before the data, is replaced by the weekly average of its node.
 """
 
 from collections.abc import Callable

@@ -51,7 +51,9 @@ class SamplingAutoencoder(nn.Module):
 
 @dataclass(frozen=True)
 class Convergence:
-    """How the autoencoder's training ended: mean squared errors of the zero forecast and of the reconstruction, and the steps."""
+    """How the autoencoder's training ended: mean squared errors of the zero forecast and of the reconstruction, and
+    the steps.
+    """
 
     start: float
     end: float
@@ -63,7 +65,8 @@ def train_autoencoder(
 ) -> tuple[SamplingAutoencoder, Convergence]:
     """Fit the autoencoder to ``day`` ``(N, L * C)`` by mean squared error to convergence.
 
-    Converged: over the last 100 full-batch Adam steps the error fell by less than ``tolerance`` of itself. Initial weights come
+    Converged: over the last 100 full-batch Adam steps the error fell by less than ``tolerance`` of itself. Initial
+        weights come
     from torch's default generator.
     """
     network = SamplingAutoencoder(day.shape[1])

@@ -78,7 +78,8 @@ class Run:
                 os.fsync(file.fileno())
         except OSError as error:
             raise RunError(
-                f"cannot write {self.history_file}: {error.strerror or error}; free some space and start the run again, it resumes"
+                f"cannot write {self.history_file}: {error.strerror or error}; free some space and start the run "
+                f"again, it resumes"
             ) from error
 
     def history_size(self) -> int:

@@ -12,8 +12,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from cmust.clock import Calendar, calendar
 from cmust.city import City, Task
+from cmust.clock import Calendar, calendar
 from cmust.errors import CityError
 from cmust.model import Inputs
 from cmust.seasonal import WeeklyAverage
@@ -45,7 +45,9 @@ class Scaler:
 
     @classmethod
     def fit(cls, values: npt.NDArray[np.float32]) -> "Scaler":
-        """Population moments of the valid ``values`` ``(S, N, C)``; a constant channel gets a standard deviation of 1."""
+        """Population moments of the valid ``values`` ``(S, N, C)``; a constant channel gets a standard deviation of
+        1.
+        """
         mean = np.nanmean(values, axis=(0, 1), dtype=np.float64)
         std = np.nanstd(values, axis=(0, 1), dtype=np.float64)
         std = np.where(std > 0, std, 1.0)
@@ -58,7 +60,8 @@ class Windows:
 
     Attributes:
         name: the task.
-        values: ``(S, N, C)`` in original units; a missing value is filled by the weekly average of its node (``valid`` knows).
+        values: ``(S, N, C)`` in original units; a missing value is filled by the weekly average of its node
+            (``valid`` knows).
         valid: ``(S, N, C)`` bool.
         average: ``(S, N, C)``, the weekly average; on the training part each step without its own value.
         clock: calendar of the S steps.
@@ -92,7 +95,9 @@ class Windows:
         return self.values.shape[2]
 
     def inputs(self, starts: Tensor) -> Inputs:
-        """What the network sees of the windows that start at ``starts`` ``(B,)``; no value from after the input steps."""
+        """What the network sees of the windows that start at ``starts`` ``(B,)``; no value from after the input
+        steps.
+        """
         observed = starts[:, None] + torch.arange(self.input_steps, device=starts.device)
         return Inputs(
             values=self.values[observed],
@@ -170,7 +175,9 @@ class Frame:
 
     @classmethod
     def of(cls, lon: npt.NDArray[np.float64], lat: npt.NDArray[np.float64]) -> "Frame":
-        """The frame of the distinct places among ``lon`` and ``lat`` ``(N,)``: tasks over the same places count once."""
+        """The frame of the distinct places among ``lon`` and ``lat`` ``(N,)``: tasks over the same places count
+        once.
+        """
         places = np.unique(np.stack([lon, lat], axis=1), axis=0)
         std = places.std(axis=0)
         return cls(places.mean(axis=0), np.where(std > 0, std, 1.0))
@@ -186,7 +193,8 @@ def task_windows(task: Task, clock: Calendar, frame: Frame, split: Split, input_
     if (empty := np.isnan(training).all(axis=(0, 1))).any():
         channel = task.channels[int(empty.argmax())]
         raise CityError(
-            f"task {task.name!r} has no valid value of channel {channel!r} in its training part of {split.train_steps} steps, "
+            f"task {task.name!r} has no valid value of channel {channel!r} in its training part of "
+            f"{split.train_steps} steps, "
             f"up to {task.time[split.train_steps - 1]}; leave it out, or give data that begins later"
         )
     average = WeeklyAverage.fit(task.values, task.time, task.interval, split.train_steps)
@@ -233,8 +241,8 @@ def split_windows(
 
     Args:
         task: whose windows.
-        cuts: None splits the list of windows (``published``: neighbouring parts share target steps at the border); two times put
-            every target step in one part only (``purged``).
+        cuts: None splits the list of windows (``published``: neighbouring parts share target steps at the border);
+            two times put every target step in one part only (``purged``).
         input_steps: T.
         horizon: F.
 
@@ -256,7 +264,8 @@ def split_windows(
     if any(len(part) == 0 for part in parts):
         counts = ", ".join(f"{part} {len(index)}" for part, index in zip(PARTS, parts, strict=True))
         raise CityError(
-            f"task {task.name!r} has {task.n_steps} steps, too few for windows of {input_steps} + {horizon} steps in three parts "
+            f"task {task.name!r} has {task.n_steps} steps, too few for windows of {input_steps} + {horizon} steps "
+            f"in three parts "
             f"({counts} windows); give more data or a shorter window"
         )
     train_steps = int(parts[0][-1]) + input_steps + horizon

@@ -1,4 +1,6 @@
-"""The ``reference`` network reproduces the published implementation's numbers (tests/golden, made as its README says)."""
+"""The ``reference`` network reproduces the published implementation's numbers (tests/golden, made as its README
+says).
+"""
 
 import json
 from pathlib import Path

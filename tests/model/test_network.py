@@ -17,7 +17,9 @@ SLOTS = 48
 def parts(
     config, *, nodes: int = 5, batch: int = 3, channels: tuple[int, ...] = (1,), of: int = 1, seed: int = 0
 ) -> tuple[Trunk, Head, Inputs]:
-    """A trunk for tasks of ``channels``, the head of a task with ``of`` channels, and a batch for it; nothing is zero."""
+    """A trunk for tasks of ``channels``, the head of a task with ``of`` channels, and a batch for it; nothing is
+    zero.
+    """
     torch.manual_seed(seed)
     trunk = Trunk(config, SLOTS, channels)
     for parameter in trunk.parameters():

@@ -1,6 +1,7 @@
 """Fits a tiny city in children that are killed again and again, until one ends; compares with a run left in peace.
 
-A program of its own: it forks after everything is imported and before anything was computed, so that restarts are cheap.
+A program of its own: it forks after everything is imported and before anything was computed, so that restarts are
+    cheap.
 Prints a JSON object: how often and where the children were killed, and what differs.
 """
 

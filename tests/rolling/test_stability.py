@@ -142,7 +142,7 @@ def test_memory_does_not_grow_with_the_length_of_the_history() -> None:
 # ------------------------------------------------------------------ through real runs
 
 
-class Enough(Exception):
+class EnoughError(Exception):
     """Ends a run from within."""
 
 
@@ -151,10 +151,10 @@ def middle_variance(of_tensors: bool = False, **training) -> float:
 
     def hear(event: dict) -> None:
         if event["event"] == "phase" and event["kind"] == "roll":
-            raise Enough
+            raise EnoughError
 
     trainer = tiny_trainer(training={**training, "freezing": False}, on_event=hear)
-    with pytest.raises(Enough):
+    with pytest.raises(EnoughError):
         trainer.run()
     variances = [trainer.stability.variance(name).flatten() for name in trainer.stability.frozen]
     return torch.cat([variance.max()[None] if of_tensors else variance for variance in variances]).median().item() * (
@@ -242,7 +242,9 @@ def test_without_freezing_nothing_freezes() -> None:
 
 
 def test_the_history_of_a_rolling_phase_holds_converged_weights_and_every_epoch() -> None:
-    """Variances as numpy gives them for the weights seen from outside: those before the phase, then after each epoch."""
+    """Variances as numpy gives them for the weights seen from outside: those before the phase, then after each
+    epoch.
+    """
     stacks: dict[str, list[np.ndarray]] = {}
     seen = 0
 

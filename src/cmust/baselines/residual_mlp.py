@@ -1,6 +1,7 @@
 """A small multi-layer perceptron that forecasts what is left over the weekly average, each node by itself.
 
-No attention, no other nodes: it tells how much of a result is the seasonal average and a little recent history. Node and slot
+No attention, no other nodes: it tells how much of a result is the seasonal average and a little recent history. Node
+    and slot
 embeddings as in STID (Shao et al., CIKM 2022); the rest is ours.
 """
 

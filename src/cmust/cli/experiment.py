@@ -29,7 +29,8 @@ def schemes(
 ) -> None:
     """CMuST against the same network alone, jointly, without freezing, an MLP and the naive forecasts.
 
-    All at equal numbers of updates. Finished cells are not repeated; parts of the table may run in processes of their own.
+    All at equal numbers of updates. Finished cells are not repeated; parts of the table may run in processes of their
+    own.
 
     Examples:
 

@@ -1,8 +1,9 @@
 """CMuST against the same network trained otherwise, a small MLP and the naive forecasts, at equal numbers of updates.
 
-Cells: ``cmust`` (rolling), ``alone`` (each task by itself, as many updates as the rolling scheme gives that task), ``joint`` (all tasks
-mixed, as many updates in all), ``no_freezing`` (rolling without the consistency maintainer), ``residual_mlp``. Every cell is resumable
-and may run in its own process; ``collect`` renders what is there.
+Cells: ``cmust`` (rolling), ``alone`` (each task by itself, as many updates as the rolling scheme gives that task),
+    ``joint`` (all tasks
+mixed, as many updates in all), ``no_freezing`` (rolling without the consistency maintainer), ``residual_mlp``. Every
+cell is resumable and may run in its own process; ``collect`` renders what is there.
 """
 
 import json
@@ -89,16 +90,19 @@ def _check_budget(training: TrainingConfig) -> None:
     longest = max(training.start_epochs, training.rolling_epochs, training.refine_epochs)
     if training.patience < longest:
         raise ConfigError(
-            f"training.patience={training.patience} may end phases of up to {longest} epochs early, and the cells would not get equal "
-            f"numbers of updates; set training.patience={longest} (the best epoch on validation is restored all the same)"
+            f"training.patience={training.patience} may end phases of up to {longest} epochs early, and the cells "
+            f"would not get equal "
+            f"numbers of updates; set training.patience={longest} (the best epoch on validation is restored all "
+            f"the same)"
         )
 
 
 def _run_mlp(city: City, target: Path, settings: Settings) -> dict[str, Any]:
-    """The MLP alone on each task, trained to convergence on validation (its updates are a hundredth of the network's cost)."""
+    """The MLP alone on each task, trained to convergence on validation (its updates are a hundredth of the network's
+    cost).
+    """
     config = model_config(
-        "paper",
-        loss="mae", prompt="free", input_steps=settings.network.input_steps, horizon=settings.network.horizon
+        "paper", loss="mae", prompt="free", input_steps=settings.network.input_steps, horizon=settings.network.horizon
     )
     city = city.select(tasks=settings.tasks)
     windows = make_windows(city, settings.protocol, config.input_steps, config.horizon)

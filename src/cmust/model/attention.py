@@ -1,7 +1,9 @@
 """Multi-head attention along the space axis or the time axis of a representation (Eq. 2-5, 7).
 
-Shapes: B batch, T steps, N nodes, D width, H heads, E = D / H. Every tensor is ``(B, T, N, D)``; an axis along which a slice does
-not vary yet may have length 1 (the temporal context is the same at all nodes, the spatial one at all steps), and is projected once.
+Shapes: B batch, T steps, N nodes, D width, H heads, E = D / H. Every tensor is ``(B, T, N, D)``; an axis along which
+    a slice does
+not vary yet may have length 1 (the temporal context is the same at all nodes, the spatial one at all steps), and is
+projected once.
 """
 
 from collections.abc import Callable, Iterator
@@ -21,7 +23,8 @@ class Attention(nn.Module):
     """``softmax(Q K^T / sqrt(E)) V W_O``, queries from one slice, keys and values from another (or the same).
 
     Attributes:
-        listener: called with the weights ``(B, ..., H, L, L)`` of every forward pass, when set (see ``record_attention``).
+        listener: called with the weights ``(B, ..., H, L, L)`` of every forward pass, when set (see
+            ``record_attention``).
     """
 
     def __init__(self, d_query: int, d_target: int, width: int, heads: int) -> None:
@@ -34,7 +37,9 @@ class Attention(nn.Module):
         self.listener: Callable[[Tensor], None] | None = None
 
     def forward(self, query: Tensor, target: Tensor, axis: Axis) -> Tensor:
-        """Attend from ``query`` ``(B, T, N, d_query)`` to ``target`` ``(B, T, N, d_target)`` along ``axis``; ``(B, T, N, d_target)``."""
+        """Attend from ``query`` ``(B, T, N, d_query)`` to ``target`` ``(B, T, N, d_target)`` along ``axis``; ``(B, T,
+        N, d_target)``.
+        """
         if query is target:
             weight = torch.cat((self.query.weight, self.key.weight, self.value.weight))
             bias = torch.cat((self.query.bias, self.key.bias, self.value.bias))
@@ -78,7 +83,9 @@ class Interaction(nn.Module):
         self.dropout = Dropout(dropout)
 
     def forward(self, query: Tensor, target: Tensor, axis: Axis) -> Tensor:
-        """Update ``target`` ``(B, T, N, d_target)`` by what ``query`` ``(B, T, N, d_query)`` asks of it along ``axis``."""
+        """Update ``target`` ``(B, T, N, d_target)`` by what ``query`` ``(B, T, N, d_query)`` asks of it along
+        ``axis``.
+        """
         u = self.norm_attention(self.dropout(self.attention(query, target, axis)) + target)
         return self.norm_ffn(self.contract(self.dropout(torch.relu(self.expand(u)))) + u)  # type: ignore[no-any-return]
 

@@ -1,7 +1,7 @@
 """What the network is: its sizes and the readings of the paper, as named presets.
 
-The text of the paper and the published code differ; both are kept (``paper``, ``reference``), and ``tuned`` is what won on
-validation data. Every field is a setting; unknown fields are errors.
+The text of the paper and the published code differ; both are kept (``paper``, ``reference``), and ``tuned`` is what
+won on validation data. Every field is a setting; unknown fields are errors.
 """
 
 from collections.abc import Iterable
@@ -99,7 +99,9 @@ def model_config(preset: str = "tuned", **overrides: Any) -> ModelConfig:
 
 
 def describe_validation(error: ValidationError, where: str, known: Iterable[str]) -> str:
-    """One line per problem of a pydantic error: which setting, what is wrong, what was given; the ``known`` ones for an unknown."""
+    """One line per problem of a pydantic error: which setting, what is wrong, what was given; the ``known`` ones for
+    an unknown.
+    """
     problems = []
     for item in error.errors():
         name = ".".join(str(part) for part in (where, *item["loc"]))

@@ -8,8 +8,10 @@ from torch.nn import functional as F
 class Dropout(nn.Module):
     """Zero each element with probability ``p`` and scale the rest by ``1 / (1 - p)``.
 
-    On a CPU the usual Bernoulli sampler draws one number per element on one core and takes a fifth of a training step. Here one
-    64-bit draw serves four elements (16 bits each), so that the kept share is a multiple of 1/65536: for ``p = 0.1`` it is
+    On a CPU the usual Bernoulli sampler draws one number per element on one core and takes a fifth of a training
+    step. Here one
+    64-bit draw serves four elements (16 bits each), so that the kept share is a multiple of 1/65536: for ``p = 0.1``
+    it is
     0.90000916. The draws come from torch's default generator, so that seeds and saved generator states reproduce them.
     """
 

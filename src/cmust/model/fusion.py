@@ -1,7 +1,7 @@
 """Fusion and regression: from ``H`` over all steps of a node to its forecast (B.3, Eq. 15).
 
-Both readings are linear in ``H``. ``Sum`` multiplies its small matrices together first, so that one product per step and node remains
-instead of five: the same mathematics at a tenth of the cost.
+Both readings are linear in ``H``. ``Sum`` multiplies its small matrices together first, so that one product per step
+and node remains instead of five: the same mathematics at a tenth of the cost.
 """
 
 import torch

@@ -9,8 +9,8 @@ def loss_terms(kind: str, forecast: Tensor, truth: Tensor, valid: Tensor, std: T
     """Sum and count of a loss over a batch; their quotient is the loss.
 
     Args:
-        kind: ``huber`` (Eq. 16, threshold 1) or ``mae`` on standardised values, or ``masked_mae`` on original units without zero
-            targets (the published code).
+        kind: ``huber`` (Eq. 16, threshold 1) or ``mae`` on standardised values, or ``masked_mae`` on original units
+            without zero targets (the published code).
         forecast: ``(B, F, N, C)`` in original units.
         truth: the same; anything where not valid.
         valid: the same, bool.

@@ -1,7 +1,8 @@
-"""Multi-dimensional spatio-temporal interaction (4.3): cross-interactions with context, self-interactions in time and space.
+"""Multi-dimensional spatio-temporal interaction (4.3): cross-interactions with context, self-interactions in time and
+space.
 
-Slices of ``H``: o observations, s spatial context, t temporal context, p prompt; each ``(B, T, N, d)``, with length 1 along an axis
-on which it does not vary yet.
+Slices of ``H``: o observations, s spatial context, t temporal context, p prompt; each ``(B, T, N, d)``, with length 1
+along an axis on which it does not vary yet.
 """
 
 from typing import NamedTuple

@@ -56,7 +56,9 @@ class Trunk(nn.Module):
     def forward(
         self, features: Tensor, slot: Tensor, dow: Tensor, stamp: Tensor, place: Tensor, prompt: Tensor, channels: int
     ) -> Tensor:
-        """Standardised features ``(B, T, N, K)``, clock, place and prompt ``(T or 1, N, d_p)`` to ``(B, F, N, C)``, standardised."""
+        """Standardised features ``(B, T, N, K)``, clock, place and prompt ``(T or 1, N, d_p)`` to ``(B, F, N, C)``,
+        standardised.
+        """
         embedding = self.embedding
         slices = Slices(
             o=embedding.observe(features, slot, dow),
@@ -78,9 +80,12 @@ class Head(nn.Module):
     Attributes:
         prompt: gives ``(T or 1, N, d_p)``.
         mean, std: ``(C,)``, of the training part.
-        power: scalar in [0, 1], how far the weekly average follows the recent level of the whole city (``seasonal`` only; chosen on
-            validation data). That level is taken out of what the network sees, so that a drift it never saw cannot mislead it.
-        level: ``(F, 1, C)``; its sigmoid is how far the average of a node is drawn to the node's own recent level, learned.
+        power: scalar in [0, 1], how far the weekly average follows the recent level of the whole city (``seasonal``
+            only; chosen on
+            validation data). That level is taken out of what the network sees, so that a drift it never saw cannot
+            mislead it.
+        level: ``(F, 1, C)``; its sigmoid is how far the average of a node is drawn to the node's own recent level,
+            learned.
     """
 
     mean: Tensor
@@ -96,7 +101,9 @@ class Head(nn.Module):
         self.level = nn.Parameter(torch.zeros(config.horizon, 1, len(mean))) if config.seasonal else None
 
     def seasonal(self, inputs: Inputs) -> tuple[Tensor, Tensor]:
-        """The city's level ``(B, 1, 1, C)``, and the weekly average ahead at the recent levels ``(B, F, N, C)``, original units."""
+        """The city's level ``(B, 1, 1, C)``, and the weekly average ahead at the recent levels ``(B, F, N, C)``,
+        original units.
+        """
         assert self.level is not None
         return seasonal(inputs, self.power, torch.sigmoid(self.level))
 

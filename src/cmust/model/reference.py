@@ -44,7 +44,8 @@ PROMPT = "prompt"
 
 
 def trunk_name(published: str, channels: int = 1) -> str:
-    """Our name of a published parameter, ``layers.0.cross_attn_x_t.attn.Wq.bias`` -> ``blocks.0.tcci.to_observation.attention.query.bias``.
+    """Our name of a published parameter, ``layers.0.cross_attn_x_t.attn.Wq.bias`` ->
+    ``blocks.0.tcci.to_observation.attention.query.bias``.
 
     Raises:
         KeyError: the published implementation has no such parameter.
@@ -81,7 +82,8 @@ def read_weights(path: Path | str) -> dict[str, Tensor]:
 
 
 def load_reference(trunk: Trunk, weights: dict[str, Tensor], channels: int = 1) -> Tensor | None:
-    """Copy published weights into a ``reference`` trunk; the published prompt ``(T, N, d_p)`` is returned where there is one.
+    """Copy published weights into a ``reference`` trunk; the published prompt ``(T, N, d_p)`` is returned where there
+    is one.
 
     Raises:
         RunError: a weight is unknown, missing, or of another shape than the trunk's.

@@ -1,6 +1,7 @@
 """Weight behaviour: which elements of the shared weights are stable, and keeping them so (4.4, Eq. 10-12).
 
-The variance over a history of weights is kept running (Welford), so that memory does not depend on the number of epochs.
+The variance over a history of weights is kept running (Welford), so that memory does not depend on the number of
+epochs.
 """
 
 from collections.abc import Iterable, Mapping
@@ -51,7 +52,9 @@ class Stability:
         return self.spread[name] / max(self.count, 1)
 
     def freeze(self, delta: float, rule: Rule) -> None:
-        """Freeze at their present values what varied less than ``delta``: elements (Eq. 11), or whole tensors (Algorithm 1 as coded)."""
+        """Freeze at their present values what varied less than ``delta``: elements (Eq. 11), or whole tensors
+        (Algorithm 1 as coded).
+        """
         for name, parameter in self._parameters.items():
             stable = self.variance(name) < delta
             if rule == "tensor":

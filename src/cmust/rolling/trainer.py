@@ -1,6 +1,7 @@
 """One epoch loop for everything: the rolling scheme, one task alone, all tasks jointly.
 
-Runs on Lightning Fabric: CPU or GPU, fp32 or bf16, one process or several. Every epoch draws its randomness from (seed, phase, epoch,
+Runs on Lightning Fabric: CPU or GPU, fp32 or bf16, one process or several. Every epoch draws its randomness from
+    (seed, phase, epoch,
 rank), so that a run resumed at any epoch repeats the uninterrupted one bit for bit on one machine.
 """
 
@@ -156,7 +157,9 @@ class Trainer:
         return network, wrapped, self.stability.partly_frozen()
 
     def _restore_steps(self, optimizer: torch.optim.Optimizer) -> None:
-        """Put back the optimiser's moments after a resume; they live where their parameter does, its step count on the CPU."""
+        """Put back the optimiser's moments after a resume; they live where their parameter does, its step count on
+        the CPU.
+        """
         for name, parameter in self._trained:
             for key in ("step", "exp_avg", "exp_avg_sq"):
                 value = self._optimizer_steps.get(f"{name}|{key}")
@@ -278,7 +281,9 @@ class Trainer:
         return losses.item() / steps
 
     def _loss(self, phase: Phase, network: _FabricModule, task: str, starts: Tensor) -> tuple[Tensor, Tensor]:
-        """The loss of a global batch, and this process' part of it whose mean over processes has the gradient of the whole."""
+        """The loss of a global batch, and this process' part of it whose mean over processes has the gradient of the
+        whole.
+        """
         world = self.fabric.world_size
         mine = starts[self.fabric.global_rank :: world] if world > 1 else starts
         total, count = self._terms(phase, network, task, mine)
