@@ -205,7 +205,8 @@ class Forecaster:
             RunError: not a run folder, not finished, of a newer schema, or damaged.
         """
         folder = Run(run).model_folder
-        Run(run).config()
+        if not (folder / "model.json").exists():
+            Run(run).config()  # names a folder that is no run at all; the model needs no other file
         about = read_json(folder / "model.json", f"run {run} has no model yet; finish it with `cmust train`")
         if about.get("schema") != SCHEMA:
             raise RunError(

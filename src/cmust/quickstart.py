@@ -12,7 +12,7 @@ from cmust.demo import demo_city
 from cmust.evaluation import evaluate
 from cmust.fit import Watcher, fit
 from cmust.report import write_report
-from cmust.rolling import rolling_plan
+from cmust.rolling import epochs_by_task, rolling_plan
 from cmust.settings import make_settings
 
 SETTINGS: dict[str, Any] = {
@@ -105,11 +105,7 @@ def quickstart(
 
 def alone_settings(settings: dict[str, Any], tasks: list[str]) -> dict[str, Any]:
     """The settings that train every task alone for as many epochs as the rolling plan has for it."""
-    training = make_settings(**settings).trainer
-    epochs = dict.fromkeys(tasks, 0)
-    for phase in rolling_plan(tasks, training):
-        for task in phase.tasks:
-            epochs[task] += phase.epochs
+    epochs = epochs_by_task(rolling_plan(tasks, make_settings(**settings).trainer))
     return {**settings, "scheme": "alone", "training": {**settings.get("training", {}), "epochs_by_task": epochs}}
 
 

@@ -33,6 +33,8 @@ class Settings(BaseModel):
 
     @model_validator(mode="after")
     def _resolves(self) -> Self:
+        if self.tasks == ():
+            raise ValueError("tasks is empty; name at least one task, or leave it out for all")
         if self.tasks is not None and len(set(self.tasks)) != len(self.tasks):
             raise ValueError(f"a task stands twice in {', '.join(self.tasks)}")
         if "preset" in self.model:

@@ -8,7 +8,7 @@ cell is resumable and may run in its own process; ``collect`` renders what is th
 
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from cmust.evaluation import SYSTEM, evaluate, score_systems
 from cmust.files import write_text
 from cmust.fit import Watcher, fit
 from cmust.model import model_config
-from cmust.rolling import Phase, Trainer, TrainingConfig, rolling_plan, single_plan, training_config
+from cmust.rolling import Trainer, TrainingConfig, epochs_by_task, rolling_plan, single_plan, training_config
 from cmust.run import Run, read_json
 from cmust.settings import Settings, make_settings
 from cmust.windows import Windows, make_windows
@@ -74,16 +74,11 @@ def cell_settings(cell: str, city: City, base: Settings) -> dict[str, Any]:
     if cell == "no_freezing":
         training["freezing"] = False
     elif cell == "alone":
-        training["epochs_by_task"] = {task: epochs_of(plan, task) for task in tasks}
+        training["epochs_by_task"] = epochs_by_task(plan)
     elif cell == "joint":
         training["start_epochs"] = math.ceil(sum(phase.epochs for phase in plan) / len(tasks))
     scheme = {"alone": "alone", "joint": "joint"}.get(cell, "rolling")
     return {**values, "scheme": scheme, "training": training}
-
-
-def epochs_of(plan: Sequence[Phase], task: str) -> int:
-    """Epochs that a plan spends on a task."""
-    return sum(phase.epochs for phase in plan if phase.tasks == (task,))
 
 
 def _check_budget(training: TrainingConfig) -> None:

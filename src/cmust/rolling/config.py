@@ -1,8 +1,8 @@
 """How the network is trained: every setting of the rolling scheme, as named presets like the network's."""
 
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from cmust.errors import ConfigError
 from cmust.model.config import describe_validation
@@ -56,6 +56,14 @@ class TrainingConfig(BaseModel):
     precision: Literal["auto", "32-true", "bf16-mixed"] = Field(
         "auto", description="auto: bf16 where the machine computes in it"
     )
+
+    @model_validator(mode="after")
+    def _epochs_cover_all_windows(self) -> Self:
+        if self.updates_per_epoch is not None and not self.shuffle:
+            raise ValueError(
+                "updates_per_epoch needs shuffle: in the order of time the later windows would never be seen"
+            )
+        return self
 
 
 TRAINING_PRESETS: dict[str, dict[str, Any]] = {

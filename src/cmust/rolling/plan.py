@@ -84,6 +84,15 @@ def joint_plan(tasks: Sequence[str], config: TrainingConfig) -> list[Phase]:
     return [Phase("joint", "joint", tuple(tasks), "initial", config.rate, config.start_epochs, delivers=True)]
 
 
+def epochs_by_task(plan: Sequence[Phase]) -> dict[str, int]:
+    """Epochs a plan of one-task phases spends on each task: what the task alone gets in a fair comparison."""
+    epochs: dict[str, int] = {}
+    for phase in plan:
+        for task in phase.tasks:
+            epochs[task] = epochs.get(task, 0) + phase.epochs
+    return epochs
+
+
 PLANS = {"rolling": rolling_plan, "alone": single_plan, "joint": joint_plan}
 
 
