@@ -19,7 +19,7 @@ LAYERS: list[set[str]] = [
     {"rolling"},
     {"settings", "run"},
     {"forecaster"},
-    {"evaluation", "fit", "comparison", "forecast_table"},
+    {"evaluation", "fitting", "comparison", "forecast_table"},
     {"baselines", "report"},
     {"experiments", "quickstart"},
     {"cli"},
@@ -40,7 +40,7 @@ ONLY: dict[str, set[str]] = {
 }
 LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}
 HOMES = {"City": "city", "Forecaster": "forecaster", "Task": "city", "demo_city": "demo", "evaluate": "evaluation"}
-HOMES |= {"fit": "fit", "open_city": "city", "__version__": "__init__"}
+HOMES |= {"fit": "fitting", "record_attention": "model", "open_city": "city", "__version__": "__init__"}
 
 
 def imports(source: str) -> set[str]:
@@ -90,5 +90,5 @@ def test_imports_are_seen_wherever_they_stand() -> None:
     source = (
         "import cmust.cli\nfrom cmust import fit, Task\ndef f():\n    from cmust.report.page import render\nimport os"
     )
-    assert imports(source) == {"cli", "fit", "city", "report"}
+    assert imports(source) == {"cli", "fitting", "city", "report"}
     assert not imports(source) <= allowed("model")

@@ -6,9 +6,7 @@ forecaster = cmust.fit(city, "runs/first")
 forecaster.predict(city, "taxi_pickup")
 """
 
-import sys
 from importlib import import_module
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
@@ -18,10 +16,11 @@ if TYPE_CHECKING:
     from cmust.city import City, Task, open_city
     from cmust.demo import demo_city
     from cmust.evaluation import evaluate
-    from cmust.fit import fit
+    from cmust.fitting import fit
     from cmust.forecaster import Forecaster
+    from cmust.model import record_attention
 
-__all__ = ["City", "Forecaster", "Task", "__version__", "demo_city", "evaluate", "fit", "open_city"]
+__all__ = ["City", "Forecaster", "Task", "__version__", "demo_city", "evaluate", "fit", "open_city", "record_attention"]
 
 _HOMES = {
     "City": "cmust.city",
@@ -29,8 +28,9 @@ _HOMES = {
     "Task": "cmust.city",
     "demo_city": "cmust.demo",
     "evaluate": "cmust.evaluation",
-    "fit": "cmust.fit",
+    "fit": "cmust.fitting",
     "open_city": "cmust.city",
+    "record_attention": "cmust.model",
 }
 
 
@@ -44,13 +44,3 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return __all__
-
-
-class _Package(ModuleType):
-    def __setattr__(self, name: str, value: Any) -> None:
-        # Importing a submodule binds it to its package by name; `cmust.fit` is the function all the same.
-        if not (name in _HOMES and isinstance(value, ModuleType)):
-            super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _Package

@@ -17,7 +17,7 @@ import torch
 from safetensors.torch import load_file
 
 import cmust.files
-import cmust.fit
+import cmust.fitting
 from cmust.rolling import state as store
 from tests.rolling.tiny import small_city, tiny_fit
 

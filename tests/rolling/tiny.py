@@ -3,21 +3,19 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from cmust import fitting
 from cmust.city import City, Task
 from cmust.forecaster import Forecaster
 from cmust.model import Trunk
 from cmust.rolling import PLANS, Trainer
 from cmust.settings import make_settings
 from cmust.windows import make_windows
-
-fitting = import_module("cmust.fit")  # the package's name ``fit`` is the function
 
 START = np.datetime64("2024-03-04T00:00", "s")  # a Monday
 SIZES: dict[str, Any] = {

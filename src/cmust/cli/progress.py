@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 if TYPE_CHECKING:
-    from cmust.fit import Watcher
+    from cmust.fitting import Watcher
     from cmust.rolling import Phase
 
 T = TypeVar("T")

@@ -21,7 +21,7 @@ from cmust.city import City
 from cmust.errors import ConfigError, RunError
 from cmust.evaluation import SYSTEM, evaluate, score_systems
 from cmust.files import write_text
-from cmust.fit import Watcher, fit
+from cmust.fitting import Watcher, fit
 from cmust.model import model_config
 from cmust.rolling import Trainer, TrainingConfig, epochs_by_task, rolling_plan, single_plan, training_config
 from cmust.run import Run, read_json
