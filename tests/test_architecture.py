@@ -23,6 +23,7 @@ LAYERS: list[set[str]] = [
     {"baselines", "report"},
     {"experiments", "quickstart"},
     {"cli"},
+    {"__main__"},
 ]
 
 # What is narrower than its layer: all that the room may import.

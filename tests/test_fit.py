@@ -259,8 +259,7 @@ def test_not_a_run_folder(tmp_path: Path, run: Path) -> None:
     with pytest.raises(RunError, match="not a run folder"):
         Forecaster.load(tmp_path / "nothing")
     (run / "config.json").write_text("{")
-    with pytest.raises(RunError, match=r"config\.json is damaged"):
-        Forecaster.load(run)
+    Forecaster.load(run)  # the model needs no other file
     with pytest.raises(RunError, match=r"config\.json is damaged"):
         tiny_fit(run, **QUICK)
 

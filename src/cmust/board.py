@@ -21,15 +21,15 @@ class TensorBoard:
     def write(self, event: dict[str, Any]) -> None:
         """Write an event of ``history.jsonl``."""
         if self._writer is None:
-            self._writer = SummaryWriter(str(self._folder), purge_step=self._step)  # type: ignore[no-untyped-call]
+            self._writer = SummaryWriter(str(self._folder), purge_step=self._step)
         if event["event"] == "epoch":
             for key in ("train_loss", "validation_loss", "rate", "frozen_share", "seconds"):
                 if event[key] is not None:
-                    self._writer.add_scalar(f"{event['kind']} {'+'.join(event['tasks'])}/{key}", event[key], self._step)  # type: ignore[no-untyped-call]
+                    self._writer.add_scalar(f"{event['kind']} {'+'.join(event['tasks'])}/{key}", event[key], self._step)
             self._step += 1
-        self._writer.flush()  # type: ignore[no-untyped-call]
+        self._writer.flush()
 
     def close(self) -> None:
         """Finish the files."""
         if self._writer is not None:
-            self._writer.close()  # type: ignore[no-untyped-call]
+            self._writer.close()

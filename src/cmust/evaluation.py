@@ -93,7 +93,7 @@ def evaluate(
         "tasks": tasks,
     }
     with atomic_path(folder.folder / "evaluation_sample.npz") as temporary, temporary.open("wb") as file:
-        np.savez_compressed(file, **sample)  # type: ignore[arg-type]
+        np.savez_compressed(file, **sample)
     write_text(folder.evaluation_file, json.dumps(evaluation, indent=1) + "\n")
     return evaluation
 

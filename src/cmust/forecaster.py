@@ -262,7 +262,8 @@ def _origin(task: Task, at: str | np.datetime64 | None) -> int:
     if at is None:
         return task.n_steps
     try:
-        seconds = int((np.datetime64(at, "s") - task.time[0].astype("datetime64[s]")).astype(np.int64))
+        wanted = np.array([at], dtype="datetime64[s]")[0]
+        seconds = int((wanted - task.time[0].astype("datetime64[s]")).astype(np.int64))
     except ValueError as error:
         raise CityError(f"{at!r} is not a time; write it like 2019-03-20T08:00") from error
     if seconds % task.interval or not 0 <= seconds // task.interval <= task.n_steps:

@@ -77,7 +77,7 @@ def train_autoencoder(
     for step in range(1, max_steps + 1):
         loss = (network(day) - day).square().mean()
         optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         optimizer.step()
         if step % 100 == 0:
             error = loss.item()

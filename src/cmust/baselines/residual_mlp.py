@@ -56,5 +56,5 @@ def forecast(network: ResidualMLP, head: NodeHead, inputs: Inputs) -> Tensor:
     batch, nodes = series.shape[:2]
     context = torch.cat((network.slot(inputs.slot[:, -1]), network.day(inputs.dow[:, -1])), dim=-1)
     features = torch.cat((series, head.node.expand(batch, -1, -1), context[:, None].expand(-1, nodes, -1)), dim=-1)
-    y = network.layers(features).unflatten(-1, (network.config.horizon, -1)).transpose(1, 2)
+    y: Tensor = network.layers(features).unflatten(-1, (network.config.horizon, -1)).transpose(1, 2)
     return inputs.average_ahead + y * head.std

@@ -93,7 +93,7 @@ def model_config(preset: str = "tuned", **overrides: Any) -> ModelConfig:
     if preset not in PRESETS:
         raise ConfigError(f"unknown preset {preset!r}; choose one of {', '.join(PRESETS)}")
     try:
-        return ModelConfig(preset=preset, **{**PRESETS[preset], **overrides})
+        return ModelConfig(**{"preset": preset, **PRESETS[preset], **overrides})
     except ValidationError as error:
         raise ConfigError(describe_validation(error, "model", ModelConfig.model_fields)) from error
 

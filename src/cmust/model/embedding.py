@@ -36,7 +36,7 @@ class Embedding(nn.Module):
         clock = torch.stack((slot / self.time_of_day.num_embeddings, dow.to(features.dtype)), dim=-1)
         # The clock is the same at all nodes: its part of the product is computed once per step.
         split = features.shape[-1]
-        by_node = F.linear(features, layer.weight[:, :split])  # type: ignore[arg-type, index]
+        by_node = F.linear(features, layer.weight[:, :split])  # type: ignore[index]
         by_step = F.linear(clock.to(features.dtype), layer.weight[:, split:], layer.bias)  # type: ignore[arg-type, index]
         return by_node + by_step.unsqueeze(2)
 

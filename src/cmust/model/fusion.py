@@ -20,8 +20,9 @@ def regress(h: Tensor, weight: Tensor, bias: Tensor, horizon: int) -> Tensor:
         horizon: T'.
     """
     # One small product per step and a sum, instead of transposing the whole representation to (B, N, T * D).
-    y = (h @ weight.permute(1, 2, 0)).sum(1) + bias
-    return y.unflatten(-1, (horizon, -1)).permute(0, 2, 1, 3)
+    y: Tensor = (h @ weight.permute(1, 2, 0)).sum(1) + bias
+    forecast: Tensor = y.unflatten(-1, (horizon, -1)).permute(0, 2, 1, 3)
+    return forecast
 
 
 class Flatten(nn.Module):

@@ -130,9 +130,10 @@ def forecast(trunk: Trunk, head: Head, inputs: Inputs) -> Tensor:
     channels = inputs.values.shape[-1]
     context = (inputs.slot, inputs.dow, inputs.stamp, inputs.place, head.prompt(), channels)
     if not trunk.config.seasonal:
-        y: Tensor = trunk((inputs.values - head.mean) / head.std, *context)
-        return y * head.std + head.mean
+        plain: Tensor = trunk((inputs.values - head.mean) / head.std, *context)
+        return plain * head.std + head.mean
     level, base = head.seasonal(inputs)
     values = inputs.values / level
     features = torch.cat(((values - head.mean) / head.std, (values - inputs.average) / head.std), dim=-1)
-    return base + level * head.std * trunk(features, *context)
+    left: Tensor = trunk(features, *context)
+    return base + level * head.std * left

@@ -42,7 +42,7 @@ class Ensemble(nn.Module):
 
     def forward(self, task: str, inputs: Inputs) -> Tensor:
         """Forecast of ``task`` in original units, ``(B, F, N, C)``."""
-        return self._forecast(self.trunk, self.heads[task], inputs)  # type: ignore[no-any-return]
+        return self._forecast(self.trunk, self.heads[task], inputs)
 
 
 @dataclass
@@ -288,7 +288,7 @@ class Trainer:
         mine = starts[self.fabric.global_rank :: world] if world > 1 else starts
         total, count = self._terms(phase, network, task, mine)
         if world > 1:
-            everyone = self.fabric.all_reduce(torch.stack((total.detach(), count.to(total.dtype))), reduce_op="sum")
+            everyone = self._everyone(torch.stack((total.detach(), count.to(total.dtype))))
             whole, count = everyone[0], everyone[1]
             count = count.clamp(min=1)
             return whole / count, total * world / count
@@ -314,9 +314,15 @@ class Trainer:
                 total, count = self._terms(phase, network, task, starts)
                 sums += torch.stack((total.double(), count.double())).cpu()
             if self.fabric.world_size > 1:
-                sums = self.fabric.all_reduce(sums, reduce_op="sum")
+                sums = self._everyone(sums)
             losses.append((sums[0] / sums[1].clamp(min=1)).item())
         return sum(losses) / len(losses)
+
+    def _everyone(self, mine: Tensor) -> Tensor:
+        """The sum over all processes."""
+        total = self.fabric.all_reduce(mine, reduce_op="sum")
+        assert isinstance(total, Tensor)
+        return total
 
     # ---------------------------------------------------------------- batches
 
