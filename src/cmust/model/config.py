@@ -53,6 +53,9 @@ class ModelConfig(BaseModel):
         False, description="observe deviations from the weekly average too, and forecast what is left over it"
     )
 
+    dates: bool = Field(
+        True, description="timestamp numbers hold month, day and years; False: only hour, minute and second are seen"
+    )
     cross_interactions: bool = Field(True, description="False: the ablation without context-data interaction")
     prompts: bool = Field(True, description="False: the ablation without task-specific preserver")
 

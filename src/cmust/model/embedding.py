@@ -19,6 +19,7 @@ class Embedding(nn.Module):
         super().__init__()
         self.observation = nn.ModuleDict({str(k): nn.Linear(k + 2, config.d_obs) for k in sorted(set(feature_counts))})
         self.space = nn.Linear(2, config.d_s)
+        self.dates = config.dates
         self.timestamp = nn.Linear(6, config.d_ts)
         self.time_of_day = nn.Embedding(slots_per_day, config.d_tod)
         self.day_of_week = nn.Embedding(7, config.d_dow)
@@ -46,6 +47,8 @@ class Embedding(nn.Module):
 
     def clock(self, slot: Tensor, dow: Tensor, stamp: Tensor) -> Tensor:
         """Slots ``(B, T)``, days ``(B, T)`` and timestamp numbers ``(B, T, 6)`` to ``(B, T, 1, d_t)``."""
+        if not self.dates:
+            stamp = stamp * stamp.new_tensor([0, 0, 1, 1, 1, 0])  # month, day and years tell single days apart
         parts = (self.timestamp(stamp), self.time_of_day(slot), self.day_of_week(dow))
         return self.time(torch.cat(parts, dim=-1)).unsqueeze(2)  # type: ignore[no-any-return]
 
