@@ -130,8 +130,8 @@ def test_variances(played: Played) -> None:
     for published in ("roll_1", "roll_0"):
         prefix = f"{published}.variance."
         for name, expected in played.tensors.items():
-            # A key bias shifts all scores of a query alike, which softmax does not see: its gradient is rounding noise, and
-            # what Adam makes of it differs from one number of threads to another.
+            # A key bias shifts all scores of a query alike, which softmax does not see: its gradient is rounding noise,
+            # and what Adam makes of it differs from one number of threads to another.
             if name.startswith(prefix) and not name.endswith(("prompt", "Wk.bias")):
                 found = played.variance[PHASES[published]][trunk_name(name.removeprefix(prefix))]
                 large = expected > 1e-3 * expected.max()  # the smallest ones are rounding noise
