@@ -1,7 +1,6 @@
 """Scores of a run on a part of its city, beside the naive forecasts."""
 
 import json
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -17,7 +16,7 @@ from cmust.city import City
 from cmust.errors import RunError
 from cmust.files import atomic_path, write_text
 from cmust.forecaster import Forecaster
-from cmust.machine import describe_machine
+from cmust.machine import command_line, describe_machine
 from cmust.metrics import Scores
 from cmust.naive import NAIVE
 from cmust.run import Run
@@ -83,7 +82,7 @@ def evaluate(
         "schema": SCHEMA,
         "made": {
             "when": datetime.now(UTC).isoformat(timespec="seconds"),
-            "command": command or " ".join(sys.argv),
+            "command": command or command_line(),
             "versions": {"cmust": __version__, "torch": torch.__version__, "numpy": np.__version__},
             "machine": describe_machine(torch.device("cpu")),
         },

@@ -2,7 +2,6 @@
 
 import os
 import platform
-import sys
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -21,7 +20,7 @@ from cmust.city import City, Task
 from cmust.clock import second_of_day
 from cmust.errors import CmustError, ConfigError, RunError, reason
 from cmust.forecaster import Forecaster, TaskModel
-from cmust.machine import describe_machine, has_fast_bf16
+from cmust.machine import command_line, describe_machine, has_fast_bf16
 from cmust.model import Head, ModelConfig, Trunk
 from cmust.model.network import seasonal
 from cmust.prompts import (
@@ -87,7 +86,7 @@ def fit(
     chosen = make_settings(**settings)
     fabric = make_fabric(chosen, accelerator, devices)
     fabric.launch()
-    return _fit(fabric, city, Run(run), chosen, watcher, command or " ".join(sys.argv))
+    return _fit(fabric, city, Run(run), chosen, watcher, command or command_line())
 
 
 def make_fabric(settings: Settings, accelerator: str, devices: int | str) -> Fabric:

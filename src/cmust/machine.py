@@ -2,9 +2,15 @@
 
 import os
 import platform
+import sys
 from pathlib import Path
 
 import torch
+
+
+def command_line() -> str:
+    """How this program was started, without the folder it lies in."""
+    return " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
 
 
 def describe_machine(device: torch.device) -> str:

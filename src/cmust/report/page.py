@@ -111,7 +111,7 @@ def _facts(run: RunFiles) -> str:
         "preset": _setting(run.config, "preset"),
         "scheme": _setting(run.config, "scheme"),
         "seed": _setting(run.config, "seed"),
-        "task order": next(filter(None, (_setting(run.config, key) for key in ("task_order", "order", "tasks"))), None),
+        "task order": next(filter(None, (_setting(run.config, key) for key in ("task_order", "tasks"))), None),
         "protocol": evaluation.protocol if evaluation else _setting(run.config, "protocol"),
         "part": evaluation.part if evaluation else None,
         "evaluated": made.when if made else None,
