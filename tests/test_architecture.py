@@ -15,7 +15,7 @@ LAYERS: list[set[str]] = [
     {"clock", "ingest", "demo", "machine"},
     {"seasonal"},
     {"windows"},
-    {"metrics", "naive", "prompts", "board"},
+    {"metrics", "naive", "profile", "prompts", "board"},
     {"rolling"},
     {"settings", "run"},
     {"forecaster"},

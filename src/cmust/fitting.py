@@ -22,7 +22,7 @@ from cmust.errors import CmustError, ConfigError, RunError, reason
 from cmust.forecaster import Forecaster, TaskModel
 from cmust.machine import command_line, describe_machine, has_fast_bf16
 from cmust.model import Head, ModelConfig, Trunk
-from cmust.model.network import seasonal
+from cmust.profile import Shape, make_profile, shaped
 from cmust.prompts import (
     Convergence,
     FreePrompt,
@@ -193,7 +193,14 @@ def _train(fabric: Fabric, city: City, run: Run, settings: Settings, watcher: Wa
     trunk = fabric.to_device(
         Trunk(config, 86_400 // city.interval, tuple(task.n_channels for task in city.tasks.values()))
     )
-    parts = {name: make_head(config, city.tasks[name], windows[name], training.seed) for name in city.tasks}
+    shapes: dict[str, Shape] = {}
+    if config.seasonal:
+        for name, task in city.tasks.items():
+            shapes[name], windows[name] = shaped(windows[name], task.time, task.interval)
+    parts = {
+        name: make_head(config, task, windows[name], training.seed, shapes[name].power if config.seasonal else 0.0)
+        for name, task in city.tasks.items()
+    }
     heads = {name: fabric.to_device(part.head) for name, part in parts.items()}
     resident = {name: each.to(fabric.device) for name, each in windows.items()}
     plan = PLANS[settings.scheme](list(city.tasks), training)
@@ -231,7 +238,7 @@ def _train(fabric: Fabric, city: City, run: Run, settings: Settings, watcher: Wa
         watcher.plan(plan, [trainer.updates_of(phase) for phase in plan])
     trainer.run()
     fabric.barrier()
-    forecaster = _assemble(city, run, settings, parts)
+    forecaster = _assemble(city, run, settings, windows, parts, shapes)
     if fabric.is_global_zero:
         forecaster.save(run.model_folder, trainer.star)
         if board:
@@ -275,12 +282,11 @@ class HeadParts:
     convergence: Convergence | None
 
 
-def make_head(config: ModelConfig, task: Task, windows: Windows, seed: int) -> HeadParts:
+def make_head(config: ModelConfig, task: Task, windows: Windows, seed: int, power: float = 0.0) -> HeadParts:
     """The head of a task with a prompt from its own training data (Eq. 8); the same for the same seed, whatever the
     other tasks.
     """
     scaler = windows.scaler
-    power = choose_power(windows) if config.seasonal else 0.0
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         if not config.prompts:
@@ -298,27 +304,18 @@ def make_head(config: ModelConfig, task: Task, windows: Windows, seed: int) -> H
         return HeadParts(Head(config, prompt, scaler.mean, scaler.std, power), encoder, convergence)
 
 
-def choose_power(windows: Windows, candidates: tuple[float, ...] = (0.0, 0.25, 0.5, 0.75, 1.0)) -> float:
-    """How far the weekly average should follow the city's recent level: what forecasts the validation part best by
-    itself.
-    """
-    errors = dict.fromkeys(candidates, 0.0)
-    for starts in windows.split.starts["validation"].split(64):
-        inputs = windows.inputs(starts)
-        truth, valid = windows.targets(starts)
-        for power in candidates:
-            _, forecast = seasonal(inputs, power, share=0.5)  # where a head's own share starts
-            error = (forecast - truth).abs()
-            errors[power] += error[valid].double().sum().item()
-    return min(errors, key=lambda power: errors[power])
-
-
-def _assemble(city: City, run: Run, settings: Settings, parts: dict[str, HeadParts]) -> Forecaster:
+def _assemble(
+    city: City,
+    run: Run,
+    settings: Settings,
+    windows: dict[str, Windows],
+    parts: dict[str, HeadParts],
+    shapes: dict[str, Shape],
+) -> Forecaster:
     """The forecaster from the delivered weights."""
     config = settings.network
     lon = np.concatenate([task.lon for task in city.tasks.values()])
     lat = np.concatenate([task.lat for task in city.tasks.values()])
-    windows = make_windows(city, settings.protocol, config.input_steps, config.horizon)
     forecaster = Forecaster(
         config=config,
         city={
@@ -340,12 +337,17 @@ def _assemble(city: City, run: Run, settings: Settings, parts: dict[str, HeadPar
         head = parts[name].head.cpu()
         head.load_state_dict(weights["head"])
         average = WeeklyAverage.fit(task.values, task.time, task.interval, windows[name].split.train_steps)
-        convergence = parts[name].convergence
+        shape, convergence = shapes.get(name), parts[name].convergence
+        profile = average.table()
+        if shape is not None:
+            chosen = make_profile(windows[name], task.time, task.interval, shape).table
+            profile = np.where(np.isnan(chosen), profile, chosen)
         forecaster.tasks[name] = TaskModel(
             trunk.eval(),
             head.eval(),
             parts[name].encoder,
             average.table(),
+            profile,
             {
                 "nodes": list(task.nodes),
                 "lon": task.lon.tolist(),
@@ -356,6 +358,7 @@ def _assemble(city: City, run: Run, settings: Settings, parts: dict[str, HeadPar
                 "interval": task.interval,
                 "channels": list(task.channels),
                 "trained_until": str(task.time[windows[name].split.train_steps - 1]),
+                "profile": None if shape is None else {**vars(shape), "half_life": str(shape.half_life)},
                 "autoencoder": vars(convergence) if convergence else None,
             },
         )

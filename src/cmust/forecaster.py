@@ -38,6 +38,7 @@ class TaskModel:
         trunk, head: its weights.
         encoder: summarises the days of its nodes, also of nodes first seen later; None without summaries.
         average: ``(7 * L, N, C)``, the weekly average of the training part.
+        profile: the same shape, what the network sees as the seasonal expectation.
         about: node names, coordinates, geometry, interval, unit, kind, channels (plain values).
     """
 
@@ -45,6 +46,7 @@ class TaskModel:
     head: Head
     encoder: SamplingAutoencoder | None
     average: npt.NDArray[np.float32]
+    profile: npt.NDArray[np.float32]
     about: dict[str, Any]
 
 
@@ -100,13 +102,15 @@ class Forecaster:
                     f"task {task.name!r} has {label} {_short(found)}, the run was trained on {_short(expected)}; "
                     "give the data of the same places in the same form"
                 )
-        average = model.average[week_slot(task.time, task.interval)]
+        slots = week_slot(task.time, task.interval)
+        average = model.average[slots]
         valid = ~np.isnan(task.values)
         return Windows(
             name=task.name,
             values=torch.from_numpy(np.where(valid, task.values, average)),
             valid=torch.from_numpy(valid),
             average=torch.from_numpy(average),
+            profile=torch.from_numpy(model.profile[slots]),
             clock=calendar(task.time, self.slots_per_day, self.reference),
             place=self.frame.standardise(task.lon, task.lat),
             scaler=Scaler(model.head.mean, model.head.std),
@@ -180,7 +184,10 @@ class Forecaster:
             tensors = {"trunk": model.trunk.state_dict(), "head": model.head.state_dict()}
             if model.encoder is not None:
                 tensors["encoder"] = model.encoder.state_dict()
-            tensors["season"] = {"average": torch.from_numpy(model.average)}
+            tensors["season"] = {
+                "average": torch.from_numpy(model.average),
+                "profile": torch.from_numpy(model.profile),
+            }
             path = folder / "tasks" / f"{name}.safetensors"
             store.save(path, tensors, {"schema": SCHEMA, "task": name})
             files[f"tasks/{name}.safetensors"] = _checksum(path)
@@ -246,7 +253,8 @@ class Forecaster:
             encoder = SamplingAutoencoder(*width)
             encoder.load_state_dict(tensors["encoder"])
         trunk.eval()
-        return TaskModel(trunk, head.eval(), encoder, tensors["season"]["average"].numpy(), task)
+        season = {name: table.numpy() for name, table in tensors["season"].items()}
+        return TaskModel(trunk, head.eval(), encoder, season["average"], season["profile"], task)
 
 
 def _prompt_like(config: ModelConfig, weights: dict[str, Tensor]) -> torch.nn.Module:

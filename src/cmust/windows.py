@@ -64,6 +64,8 @@ class Windows:
             (``valid`` knows).
         valid: ``(S, N, C)`` bool.
         average: ``(S, N, C)``, the weekly average; on the training part each step without its own value.
+        profile: ``(S, N, C)``, what the network takes as the seasonal expectation; the weekly average unless another
+            is chosen.
         clock: calendar of the S steps.
         place: ``(N, 2)``, coordinates standardised over the city.
         scaler: moments of the training part.
@@ -76,6 +78,7 @@ class Windows:
     values: Tensor
     valid: Tensor
     average: Tensor
+    profile: Tensor
     clock: Calendar
     place: Tensor
     scaler: Scaler
@@ -105,8 +108,8 @@ class Windows:
             dow=self.clock.dow[observed],
             stamp=self.clock.stamp[observed],
             place=self.place,
-            average=self.average[observed],
-            average_ahead=self.average[self._ahead(starts)],
+            average=self.profile[observed],
+            average_ahead=self.profile[self._ahead(starts)],
         )
 
     def targets(self, starts: Tensor) -> tuple[Tensor, Tensor]:
@@ -126,6 +129,7 @@ class Windows:
             self.values.to(device),
             self.valid.to(device),
             self.average.to(device),
+            self.profile.to(device),
             clock,
             self.place.to(device),
             Scaler(self.scaler.mean.to(device), self.scaler.std.to(device)),
@@ -202,11 +206,13 @@ def task_windows(task: Task, clock: Calendar, frame: Frame, split: Split, input_
     without_self = plain.copy()
     without_self[: split.train_steps] = average.at(task.time[: split.train_steps], leave_out=training)
     valid = ~np.isnan(task.values)
+    expected = torch.from_numpy(without_self)
     return Windows(
         name=task.name,
         values=torch.from_numpy(np.where(valid, task.values, plain)),
         valid=torch.from_numpy(valid),
-        average=torch.from_numpy(without_self),
+        average=expected,
+        profile=expected,
         clock=clock,
         place=frame.standardise(task.lon, task.lat),
         scaler=Scaler.fit(training),

@@ -40,6 +40,7 @@ def golden_windows(tensors, task: int) -> Windows:
         values=values,
         valid=torch.ones_like(values, dtype=torch.bool),
         average=torch.zeros_like(values),
+        profile=torch.zeros_like(values),
         clock=Calendar(slot, features[:, 0, 2].long(), features[:, 0, 5:11]),
         place=features[0, :, 3:5],
         scaler=Scaler(mean[None], std[None]),

@@ -1,0 +1,76 @@
+"""The weekly profile against a slow loop over weeks, and its choice on validation data."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from cmust.profile import Shape, choose_shape, make_profile, shaped
+from cmust.windows import make_windows
+from tests.test_windows import tiny_city, tiny_task
+
+WEEK = 84  # two-hour steps
+
+
+def slow(values: np.ndarray, steps: int, weeks: list[int], ages: list[int], half_life: float) -> np.ndarray:
+    """Weighted mean of whole weeks counted back from the end of training, NaN left out, ``(P, N, C)``."""
+    result = np.full((WEEK, *values.shape[1:]), np.nan)
+    for slot in range(WEEK):
+        for node in range(values.shape[1]):
+            total = count = 0.0
+            for week, age in zip(weeks, ages, strict=True):
+                step = steps - (week + 1) * WEEK + slot
+                if step >= 0 and not np.isnan(values[step, node, 0]):
+                    weight = 0.5 ** (age / half_life)
+                    total, count = total + weight * values[step, node, 0], count + weight
+            if count:
+                result[slot, node, 0] = total / count
+    return result
+
+
+@pytest.mark.parametrize("half_life", [1.5, math.inf])
+def test_profile_equals_a_slow_loop(half_life: float) -> None:
+    task = tiny_task(steps=9 * WEEK, nodes=2, missing=0.05)
+    windows = make_windows(tiny_city(task), "purged", 4, 3)["trips"]
+    steps = windows.split.train_steps
+    profile = make_profile(windows, task.time, task.interval, Shape(half_life, smooth=False))
+    weeks = -(-steps // WEEK)
+    everything = slow(task.values, steps, list(range(weeks)), list(range(weeks)), half_life)
+    ends = task.time[0] + np.timedelta64(task.interval, "s") * np.arange(steps - WEEK, steps)
+    slots = ((ends.astype("datetime64[D]").astype(int) + 3) % 7) * 12 + ends.astype("datetime64[h]").astype(
+        int
+    ) % 24 // 2
+    known = ~np.isnan(everything)
+    np.testing.assert_allclose(profile.table[slots][known], everything[known], rtol=1e-5)
+    # The last training week, as the weeks before it would have foretold it.
+    before = slow(task.values, steps, list(range(1, weeks)), list(range(weeks - 1)), half_life)
+    known = ~np.isnan(before)
+    np.testing.assert_allclose(profile.training[-WEEK:][known], before[known], rtol=1e-5)
+
+
+def test_a_training_week_never_sees_itself() -> None:
+    task = tiny_task(steps=9 * WEEK, nodes=2, missing=0)
+    windows = make_windows(tiny_city(task), "purged", 4, 3)["trips"]
+    steps = windows.split.train_steps
+    week = slice(steps - 2 * WEEK, steps - WEEK)
+    windows.values[week] += 1000
+    changed = make_profile(windows, task.time, task.interval, Shape(1.5, smooth=True))
+    windows.values[week] -= 1000
+    plain = make_profile(windows, task.time, task.interval, Shape(1.5, smooth=True))
+    np.testing.assert_allclose(changed.training[week], plain.training[week], rtol=1e-4, atol=1e-3)
+    assert (changed.training[steps - WEEK :] > plain.training[steps - WEEK :] + 100).all()
+
+
+def test_validation_chooses_and_the_test_part_does_not() -> None:
+    task = tiny_task(steps=9 * WEEK, nodes=2, missing=0)
+    growing = task.values * np.exp(np.arange(len(task.values)) / (2 * WEEK))[:, None, None].astype(np.float32)
+    windows = make_windows(tiny_city(task), "purged", 4, 3)["trips"]
+    windows.values[:] = torch.from_numpy(growing)
+    assert choose_shape(windows, task.time, task.interval).half_life == 1.5
+    shape, before = shaped(windows, task.time, task.interval)
+    first = int(windows.split.starts["test"][0]) + windows.input_steps
+    windows.values[first + windows.horizon :] = 0
+    again, after = shaped(windows, task.time, task.interval)
+    assert shape == again
+    assert torch.equal(before.profile, after.profile)
