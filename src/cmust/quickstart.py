@@ -32,7 +32,7 @@ SETTINGS: dict[str, Any] = {
     },
     "training": {
         "batch_size": 8,
-        "updates_per_epoch": 30,
+        "updates_per_epoch": 25,
         "start_epochs": 3,
         "rolling_epochs": 2,
         "refine_epochs": 3,
