@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from cmust.city import City, Task
 from cmust.errors import CityError
 from cmust.model.losses import loss_terms
-from cmust.windows import PARTS, Scaler, Windows, batches, common_cuts, make_windows
+from cmust.windows import PARTS, Scaler, Windows, common_cuts, make_windows
 from tests.rolling.tiny import START, tiny_city, tiny_task
 
 T, F = 4, 3
@@ -161,11 +161,6 @@ def test_nothing_is_copied_per_window() -> None:
     # step.
     assert held <= 2000 * 6 * 9 + 2000 * 48 + 6 * 8
     assert held < 2000 * 6 * 4 * 24  # one copy per window would be 24 times the values
-
-
-def test_batches_keep_order_and_the_short_last_one() -> None:
-    starts = torch.tensor([5, 6, 7, 9, 11])
-    assert [batch.tolist() for batch in batches(starts, 2)] == [[5, 6], [7, 9], [11]]
 
 
 @pytest.mark.parametrize("protocol", ["published", "purged"])

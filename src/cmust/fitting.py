@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from lightning_fabric import Fabric
 from lightning_fabric.strategies.ddp import DDPStrategy
-from torch import Tensor, nn
+from torch import nn
 
 from cmust import __version__
 from cmust.board import TensorBoard
@@ -34,7 +34,6 @@ from cmust.prompts import (
 )
 from cmust.rolling import PLANS, Phase, Trainer
 from cmust.rolling import state as store
-from cmust.rolling.trainer import Weights
 from cmust.run import SCHEMA, Run
 from cmust.seasonal import WeeklyAverage
 from cmust.settings import Settings, make_settings
@@ -224,7 +223,7 @@ def _train(fabric: Fabric, city: City, run: Run, settings: Settings, watcher: Wa
         on_event=on_event,
         on_update=watcher.update if watcher else lambda phase, epoch: None,
         on_checkpoint=lambda trainer: _save_state(run, trainer),
-        on_delivery=lambda task, weights: store.save(_result_file(run, task), _grouped(weights), {}),
+        on_delivery=lambda task, weights: store.save(_result_file(run, task), weights, {}),
     )
     if run.state_file.exists():
         history_size = _resume(run, trainer)
@@ -267,10 +266,6 @@ def _save_state(run: Run, trainer: Trainer) -> None:
 
 def _result_file(run: Run, task: str) -> Path:
     return run.folder / "state" / f"result-{task}.safetensors"
-
-
-def _grouped(weights: dict[str, Weights]) -> dict[str, dict[str, Tensor]]:
-    return dict(weights)
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 Shapes: S steps of a task, T input steps, F = T' forecast steps, N nodes, C channels, B batch.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -138,11 +137,6 @@ class Windows:
             self.input_steps,
             self.horizon,
         )
-
-
-def batches(starts: Tensor, batch_size: int) -> Iterator[Tensor]:
-    """``starts`` in their order, ``batch_size`` at a time, the last batch shorter."""
-    return iter(starts.split(batch_size))
 
 
 def make_windows(city: City, protocol: Protocol, input_steps: int = 12, horizon: int = 12) -> dict[str, Windows]:

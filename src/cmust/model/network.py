@@ -23,8 +23,8 @@ class Inputs(NamedTuple):
         dow: ``(B, T)`` int64, 0 is Monday.
         stamp: ``(B, T, 6)``, timestamp numbers.
         place: ``(N, 2)``, coordinates standardised over the city.
-        average: ``(B, T, N, C)``, the weekly average at the input steps.
-        average_ahead: ``(B, F, N, C)``, the weekly average at the forecast steps.
+        average: ``(B, T, N, C)``, the seasonal expectation (a weekly average or profile) at the input steps.
+        average_ahead: ``(B, F, N, C)``, the same at the forecast steps.
     """
 
     values: Tensor
