@@ -32,7 +32,6 @@ EXTERNAL = (
     Group("ingest", "Make a city from raw records: trips, events, sensors.", "cmust.cli.ingest", "app"),
     Group("download", "Fetch public records from their official addresses.", "cmust.cli.download", "app"),
     Group("import", "Make a city from another project's files.", "cmust.cli.convert", "import_app"),
-    Group("experiment", "Compare systems: tables of results, resumable.", "cmust.cli.experiment", "app"),
     Group("export", "Write a city as another project's files.", "cmust.cli.convert", "export_app"),
 )
 

@@ -18,6 +18,7 @@ class TrainingConfig(BaseModel):
     shuffle: bool = Field(True, description="windows in random order; False: in the order of time")
     rate: float = Field(1e-3, gt=0, description="gamma, learning rate of the first phase and of refinement")
     rolling_factor: float = Field(0.01, gt=0, description="rate of the rolling phases, as a share of gamma")
+    refine_factor: float = Field(1.0, gt=0, description="rate of refinement, as a share of gamma")
     weight_decay: float = Field(3e-4, ge=0)
     decoupled_decay: bool = Field(False, description="AdamW instead of Adam with L2")
     eps: float = Field(1e-8, gt=0)
@@ -77,6 +78,7 @@ TRAINING_PRESETS: dict[str, dict[str, Any]] = {
         "refine_epochs": 10,
         "patience": 8,
         "rolling_factor": 0.3,
+        "refine_factor": 0.3,
         "delta_unit": "travel",
         "delta": 3e-5,
     },

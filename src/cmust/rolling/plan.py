@@ -40,7 +40,7 @@ class Phase:
 
 def rolling_plan(tasks: Sequence[str], config: TrainingConfig) -> list[Phase]:
     """Algorithm 1: the first task, the others in turn, the first again, then each task's refinement from ``W*``."""
-    slow = config.rate * config.rolling_factor
+    slow, fine = config.rate * config.rolling_factor, config.rate * config.refine_factor
     phases = [Phase(f"start {tasks[0]}", "start", (tasks[0],), "initial", config.rate, config.start_epochs)]
     for number, task in enumerate([*tasks[1:], tasks[0]], start=2):
         last = number == len(tasks) + 1
@@ -58,7 +58,7 @@ def rolling_plan(tasks: Sequence[str], config: TrainingConfig) -> list[Phase]:
         )
     for task in tasks:
         phases.append(
-            Phase(f"refine {task}", "refine", (task,), "star", config.rate, config.refine_epochs, delivers=True)
+            Phase(f"refine {task}", "refine", (task,), "star", fine, config.refine_epochs, delivers=True)
         )
     return phases
 
