@@ -1,0 +1,283 @@
+"""A training step and a forecast of the network: how long, and how much memory, beside what else there is.
+
+    python -m benchmarks.network                                     69, 206 and 1024 nodes, every preset
+    python -m benchmarks.network --nodes 69 --rounds 3               a quick look
+    python -m benchmarks.network --reference-repo DIR                beside a checkout of the published implementation
+
+Beside ours: the plain formulation of the same mathematics (``benchmarks.plain``), the published implementation where a
+checkout is given, and the machine's limit: the floating point operations of the matrix products of the plain
+formulation, divided by the speed of one large product measured in the same run.
+
+Every system is a process of its own; the processes take turns, round after round, so that what disturbs the machine
+disturbs all alike. Results: median, least and most seconds, peak resident memory; benchmarks/results/network.json.
+"""
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+from benchmarks.plain import plain_forecast
+from torch.utils.flop_counter import FlopCounterMode
+
+from cmust import __version__
+from cmust.machine import describe_machine, has_fast_bf16
+from cmust.model import Head, Inputs, Trunk, forecast, model_config
+from cmust.prompts import FreePrompt, SummaryPrompt
+
+RESULTS = Path(__file__).parent / "results" / "network.json"
+SLOTS, STEPS, BATCH = 48, 12, 16
+PRODUCT = 2048
+"""Rows and columns of the product that the machine's limit is measured by."""
+
+
+def batch(nodes: int) -> tuple[Inputs, torch.Tensor]:
+    """A random batch and its truth."""
+    torch.manual_seed(0)
+    shape = (BATCH, STEPS, nodes, 1)
+    inputs = Inputs(
+        values=torch.rand(shape) * 100,
+        slot=torch.randint(SLOTS, (BATCH, STEPS)),
+        dow=torch.randint(7, (BATCH, STEPS)),
+        stamp=torch.rand(BATCH, STEPS, 6),
+        place=torch.randn(nodes, 2),
+        average=torch.rand(shape) * 100,
+        average_ahead=torch.rand(shape) * 100,
+    )
+    return inputs, torch.rand(shape) * 100
+
+
+def ours_or_plain(system: str, preset: str, nodes: int) -> tuple[Callable[[], torch.Tensor], list[torch.nn.Module]]:
+    """What forecasts the batch, and the modules with its weights."""
+    config = model_config(preset)
+    trunk = Trunk(config, SLOTS, (1,))
+    if config.prompt == "free":
+        prompt: torch.nn.Module = FreePrompt(torch.randn(STEPS, nodes, config.d_p))
+    else:
+        prompt = SummaryPrompt(torch.rand(nodes, 64), config.d_p)
+    head = Head(config, prompt, torch.tensor([50.0]), torch.tensor([30.0]))
+    inputs, _ = batch(nodes)
+    function = {"ours": forecast, "plain": plain_forecast}[system]
+    return lambda: function(trunk, head, inputs), [trunk, head]
+
+
+def published(folder: str, nodes: int) -> tuple[Callable[[], torch.Tensor], list[torch.nn.Module]]:
+    """The published network of a checkout, with its published sizes."""
+    sys.path.insert(0, folder)
+    from model.models import CMuST  # type: ignore[import-not-found]  # of the checkout
+
+    network = CMuST(nodes, d_t=60, self_atten_dim=168, cross_atten_dim=24)
+    torch.nn.init.normal_(network.prompt)
+    inputs, _ = batch(nodes)
+    clock = torch.stack((inputs.slot / SLOTS, inputs.dow.float()), dim=-1)
+    by_step = torch.cat((clock, inputs.stamp), dim=-1)[:, :, None].expand(-1, -1, nodes, -1)
+    place = inputs.place.expand(BATCH, STEPS, nodes, 2)
+    x = torch.cat(((inputs.values - 50) / 30, by_step[..., :2], place, by_step[..., 2:]), dim=-1)
+    return lambda: network(x) * 30 + 50, [network]
+
+
+def worker(job: dict[str, Any]) -> None:
+    """Measure on demand: a line on standard input asks for a turn, an empty one for the memory and the end."""
+    torch.set_num_threads(job["threads"])
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    turn = product(job) if job["system"] == "limit" else network_turn(job)
+    for line in sys.stdin:
+        if not line.strip():
+            break
+        began = time.perf_counter()
+        turn()
+        print(json.dumps(time.perf_counter() - began), flush=True)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    print(json.dumps({"peak_gib": round(peak / 2**20, 2), "start_gib": round(before / 2**20, 2)}), flush=True)
+
+
+def network_turn(job: dict[str, Any]) -> Callable[[], Any]:
+    """A training step or a forecast."""
+    if job["system"] == "published":
+        predict, modules = published(job["repo"], job["nodes"])
+    else:
+        predict, modules = ours_or_plain(job["system"], job["preset"], job["nodes"])
+    _, truth = batch(job["nodes"])
+    weights = [weight for module in modules for weight in module.parameters()]
+    optimizer = torch.optim.Adam(weights, lr=1e-3, weight_decay=3e-4)
+    autocast = torch.autocast("cpu", torch.bfloat16, enabled=job["precision"] == "bf16")
+
+    def train() -> None:
+        with autocast:
+            loss = (predict() - truth).abs().mean()
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+
+    def infer() -> None:
+        with torch.no_grad(), autocast:
+            predict()
+
+    for module in modules:
+        module.train(job["mode"] == "train")
+    return train if job["mode"] == "train" else infer
+
+
+def product(job: dict[str, Any]) -> Callable[[], Any]:
+    """One large matrix product."""
+    dtype = torch.bfloat16 if job["precision"] == "bf16" else torch.float32
+    a, b = torch.randn(PRODUCT, PRODUCT, dtype=dtype), torch.randn(PRODUCT, PRODUCT, dtype=dtype)
+    return lambda: a @ b
+
+
+def operations(preset: str, nodes: int, mode: str) -> int:
+    """Floating point operations of the plain formulation's matrix products. Linear in the batch: counted for all."""
+    predict, modules = ours_or_plain("plain", preset, nodes)
+    for module in modules:
+        module.train(mode == "train")
+    with FlopCounterMode(display=False) as counter:
+        if mode == "train":
+            predict().sum().backward()
+        else:
+            with torch.no_grad():
+                predict()
+    return counter.get_total_flops()
+
+
+class Worker:
+    """A process that measures one system."""
+
+    def __init__(self, job: dict[str, Any]) -> None:
+        self.job = job
+        self.seconds: list[float] = []
+        command = [sys.executable, "-m", "benchmarks.network", "--worker", json.dumps(job)]
+        environment = os.environ | {"OMP_NUM_THREADS": str(job["threads"])}
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+        )
+
+    def turn(self, *, counts: bool) -> None:
+        """One measurement; the first ones warm up and do not count."""
+        seconds = self._ask("go")
+        if counts and seconds is not None:
+            self.seconds.append(seconds)
+
+    def finish(self) -> dict[str, Any]:
+        """All that was measured; ``died`` where the process did (of too little memory)."""
+        memory = self._ask("")
+        self._process.stdin.close()  # type: ignore[union-attr]
+        self._process.wait()
+        result = {key: self.job[key] for key in ("system", "preset", "nodes", "precision", "mode")}
+        if memory is None or not self.seconds:
+            return {**result, "died": True}
+        times = {"median": median(self.seconds), "least": min(self.seconds), "most": max(self.seconds)}
+        return {**result, **{key: round(value, 4) for key, value in times.items()}, **memory}
+
+    def _ask(self, word: str) -> Any:
+        try:
+            self._process.stdin.write(word + "\n")  # type: ignore[union-attr]
+            self._process.stdin.flush()  # type: ignore[union-attr]
+            return json.loads(self._process.stdout.readline())  # type: ignore[union-attr]
+        except (BrokenPipeError, ValueError):
+            return None
+
+
+def jobs(arguments: argparse.Namespace) -> Iterator[list[dict[str, Any]]]:
+    """Groups of systems that take turns."""
+    for nodes in arguments.nodes:
+        for preset in arguments.presets:
+            for precision in arguments.precisions:
+                for mode in ("train", "infer"):
+                    shared = {
+                        "preset": preset,
+                        "nodes": nodes,
+                        "precision": precision,
+                        "mode": mode,
+                        "threads": arguments.threads,
+                    }
+                    group = [{"system": system, **shared} for system in ("ours", "plain", "limit")]
+                    if arguments.reference_repo and preset == "reference":
+                        # it computes in fp32 only: measured beside bf16 too, for the ratio
+                        group.append({"system": "published", "repo": str(arguments.reference_repo), **shared})
+                        group[-1]["precision"] = "fp32"
+                    yield group
+
+
+def measure(group: list[dict[str, Any]], rounds: int) -> list[dict[str, Any]]:
+    """Let the systems of a group take turns; then the limit in seconds and the ratios to ours."""
+    workers = [Worker(job) for job in group]
+    for number in range(rounds + 1):
+        for each in workers:
+            each.turn(counts=number > 0)
+    results = [each.finish() for each in workers]
+    limit = next(result for result in results if result["system"] == "limit")
+    if "died" not in limit:
+        speed = 2 * PRODUCT**3 / limit["median"]
+        limit["gflop_per_second"] = round(speed / 1e9)
+        limit["median"] = round(operations(group[0]["preset"], group[0]["nodes"], group[0]["mode"]) / speed, 4)
+        for key in ("least", "most", "peak_gib", "start_gib"):
+            del limit[key]
+    ours = next(result for result in results if result["system"] == "ours")
+    for result in results:
+        if "died" not in result and "died" not in ours:
+            result["times_ours"] = round(result["median"] / ours["median"], 2)
+    return results
+
+
+def line(result: dict[str, Any]) -> str:
+    """A row of the printed table."""
+    cells = [result["preset"], result["nodes"], result["precision"], result["mode"], result["system"]]
+    if "died" in result:
+        return " | ".join(str(cell) for cell in [*cells, "out of memory", "", "", ""])
+    spread = f"{result['least']:.3f} to {result['most']:.3f}" if "least" in result else ""
+    memory = result.get("peak_gib", "")
+    return " | ".join(
+        str(cell) for cell in [*cells, f"{result['median']:.3f}", spread, result.get("times_ours", ""), memory]
+    )
+
+
+def main() -> None:
+    """Measure, print, write."""
+    parser = argparse.ArgumentParser(
+        description=__doc__.splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    parser.add_argument("--nodes", type=int, nargs="+", default=[69, 206, 1024])
+    parser.add_argument("--presets", nargs="+", default=["reference", "paper", "tuned"])
+    parser.add_argument("--precisions", nargs="+", choices=("fp32", "bf16"), help="bf16 too where the machine has it")
+    parser.add_argument("--rounds", type=int, default=5, help="measurements of each system")
+    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--reference-repo", type=Path, help="a checkout of the published implementation")
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    parser.add_argument("--note", default="", help="about the machine, for the results")
+    parser.add_argument("--worker", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.worker:
+        worker(json.loads(arguments.worker))
+        return
+    arguments.precisions = arguments.precisions or ["fp32", *(["bf16"] if has_fast_bf16("cpu") else [])]
+    told: dict[str, Any] = {
+        "made": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": " ".join(["python -m benchmarks.network", *sys.argv[1:]]),
+        "machine": describe_machine(torch.device("cpu")),
+        "note": arguments.note,
+        "versions": {"cmust": __version__, "torch": torch.__version__},
+        "batch": BATCH,
+        "rounds": arguments.rounds,
+        "results": [],
+    }
+    print("preset | nodes | precision | mode | system | seconds | spread | times ours | peak GiB")
+    print("|".join(["---"] * 9))
+    for group in jobs(arguments):
+        for result in measure(group, arguments.rounds):
+            told["results"].append(result)
+            print(line(result), flush=True)
+        arguments.out.parent.mkdir(parents=True, exist_ok=True)
+        arguments.out.write_text(json.dumps(told, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
