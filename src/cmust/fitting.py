@@ -323,6 +323,7 @@ def _assemble(
         slots_per_day=86_400 // city.interval,
         reference=min(task.time[0] for task in city.tasks.values()),
         frame=Frame.of(lon, lat),
+        home=run.folder,
     )
     channels = tuple(task.n_channels for task in city.tasks.values())
     for name, task in city.tasks.items():

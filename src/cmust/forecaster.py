@@ -5,9 +5,9 @@ Shapes: T input steps, F forecast steps, N nodes, C channels, L slots a day.
 
 import hashlib
 import json
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -20,8 +20,11 @@ from cmust.city import City, Task
 from cmust.clock import calendar
 from cmust.errors import CityError, RunError
 from cmust.files import write_text
+from cmust.intervals.state import FILE as INTERVALS
+from cmust.intervals.state import TaskIntervals, read_intervals
 from cmust.model import Head, ModelConfig, Trunk, forecast
 from cmust.prompts import FreePrompt, NoPrompt, SamplingAutoencoder, SummaryPrompt
+from cmust.recent import MAX_MISSING, Recent, recent_steps
 from cmust.rolling import state as store
 from cmust.run import Run, read_json
 from cmust.seasonal import week_slot
@@ -62,6 +65,7 @@ class Forecaster:
         reference: first time of the training city; years are counted from it.
         frame: standardises coordinates.
         tasks: by name, in the order of training.
+        home: the folder it was loaded from, where its calibrated intervals are; None for none.
     """
 
     config: ModelConfig
@@ -71,6 +75,7 @@ class Forecaster:
     reference: np.datetime64
     frame: Frame
     tasks: dict[str, TaskModel] = field(default_factory=dict)
+    home: Path | None = None
 
     # ------------------------------------------------------------ forecasting
 
@@ -126,46 +131,100 @@ class Forecaster:
         model = self.model(windows.name)
         return forecast(model.trunk, model.head, windows.inputs(starts))
 
-    def predict(self, city: City, task: str, at: str | np.datetime64 | None = None) -> xr.DataArray:
-        """Forecast the steps that follow a time, from the T steps before it.
+    @overload
+    def predict(
+        self,
+        city: City,
+        task: str,
+        at: str | np.datetime64 | None = None,
+        *,
+        level: None = None,
+        max_missing: float = MAX_MISSING,
+    ) -> xr.DataArray: ...
+
+    @overload
+    def predict(
+        self,
+        city: City,
+        task: str,
+        at: str | np.datetime64 | None = None,
+        *,
+        level: float,
+        max_missing: float = MAX_MISSING,
+    ) -> xr.Dataset: ...
+
+    def predict(
+        self,
+        city: City,
+        task: str,
+        at: str | np.datetime64 | None = None,
+        *,
+        level: float | None = None,
+        max_missing: float = MAX_MISSING,
+    ) -> xr.DataArray | xr.Dataset:
+        """Forecast the steps that follow a time, from the T steps before it; nothing later is used.
 
         Args:
-            city: holds at least the last T steps of the task; missing ones are filled by the node's weekly average.
+            city: holds the last T steps of the task; missing ones are filled by the node's weekly average.
             task: which.
-            at: local time of the first forecast step; the step after the city's last when not given.
+            at: local time of the first forecast step; the step after the last observation when not given.
+            level: also give the interval that holds the truth in this share of all cases, such as 0.9; the run has to
+                be calibrated (``cmust calibrate``).
+            max_missing: largest share of the task's inputs that may be missing.
 
         Returns:
-            ``(time, node)`` or ``(time, node, channel)`` in original units, with real times and node names.
+            ``(time, node)`` or ``(time, node, channel)`` in original units, with real times and node names. Along the
+            nodes, ``filled`` is the share of missing inputs and ``flag`` one of ``ok``, ``partly_filled``,
+            ``all_filled``. With ``level`` a data set of ``value``, ``lower`` and ``upper``.
 
         Raises:
-            CityError: the data does not fit the model or is too short.
-            RunError: the task was not trained.
+            CityError: the data does not fit the model, is too short, or too much of it is missing.
+            RunError: the task was not trained; or it has no intervals of this level, made before this time.
         """
-        data = city.task(task)
-        steps, horizon = self.config.input_steps, self.config.horizon
-        origin = _origin(data, at)
-        if origin < steps:
-            raise CityError(
-                f"task {task!r} has {origin} steps before "
-                f"{data.time[0] + np.timedelta64(origin * data.interval, 's')}, "
-                f"a forecast needs {steps}; give more recent history or a later time"
+        data, steps = city.task(task), self.config.input_steps
+        recent = recent_steps(data, at, steps, self.config.horizon, max_missing)
+        values = self.forecast(self.windows(recent.task), torch.tensor([0]))[0].numpy()
+        about = {"unit": data.unit, "city": city.name, "synthetic": int(city.synthetic)}
+        if level is None:
+            return _labelled(values, recent, steps, about).rename(task)
+        lower, upper = self.intervals(task, recent.task.time[steps]).around(values, level)
+        ends = {"value": values, "lower": lower, "upper": upper}
+        labelled = {name: _labelled(array, recent, steps, {"unit": data.unit}) for name, array in ends.items()}
+        return xr.Dataset(labelled, attrs={**about, "task": task, "level": level})
+
+    def intervals(self, task: str, at: np.datetime64) -> TaskIntervals:
+        """The calibrated intervals of a task, for a forecast whose first step is ``at``.
+
+        Raises:
+            RunError: there are none, they belong to another model, or they have seen truths from ``at`` on.
+        """
+        known = read_intervals(self.home / INTERVALS) if self.home else {}
+        place = f"run {self.home}" if self.home else "this forecaster, which is not of a run folder,"
+        remedy = f"make them with `cmust calibrate {self.home or 'RUN'} CITY`"
+        if task not in known:
+            raise RunError(f"{place} has no calibrated intervals of task {task!r}; {remedy}")
+        if known[task].model != self.identity(task):
+            raise RunError(
+                f"the intervals of task {task!r} in {place} belong to another version of its model; {remedy}"
             )
-        recent = _with_future(data, origin - steps, origin, horizon)
-        values = self.forecast(self.windows(recent), torch.tensor([0]))[0].numpy()
-        array = xr.DataArray(
-            values,
-            dims=("time", "node", "channel"),
-            coords={
-                "time": recent.time[steps:],
-                "node": list(data.nodes),
-                "channel": list(data.channels),
-                "lon": ("node", data.lon),
-                "lat": ("node", data.lat),
-            },
-            name=task,
-            attrs={"unit": data.unit, "city": city.name, "synthetic": int(city.synthetic)},
-        )
-        return array.squeeze("channel", drop=True) if len(data.channels) == 1 else array
+        if known[task].until >= at:
+            raise RunError(
+                f"the intervals of task {task!r} in {place} have seen the truth up to {known[task].until}, a forecast "
+                f"from {at} must not; {remedy} --until {at}"
+            )
+        return known[task]
+
+    def identity(self, task: str) -> str:
+        """SHA-256 (hexadecimal) of all that makes the forecasts of a task."""
+        model = self.model(task)
+        digest = hashlib.sha256()
+        for weights in (model.trunk.state_dict(), model.head.state_dict()):
+            for name, tensor in weights.items():
+                digest.update(name.encode())
+                digest.update(np.ascontiguousarray(tensor.numpy()).tobytes())
+        digest.update(model.average.tobytes())
+        digest.update(model.profile.tobytes())
+        return digest.hexdigest()
 
     # ------------------------------------------------------------ files
 
@@ -227,6 +286,7 @@ class Forecaster:
                 slots_per_day=about["slots_per_day"],
                 reference=np.datetime64(about["reference"], "s"),
                 frame=Frame(np.array(about["frame"]["mean"]), np.array(about["frame"]["std"])),
+                home=Path(run),
             )
             for name in about["tasks"]:
                 path = folder / "tasks" / f"{name}.safetensors"
@@ -265,29 +325,24 @@ def _prompt_like(config: ModelConfig, weights: dict[str, Tensor]) -> torch.nn.Mo
     return FreePrompt(weights["prompt.weight"])
 
 
-def _origin(task: Task, at: str | np.datetime64 | None) -> int:
-    """Index of the first forecast step."""
-    if at is None:
-        return task.n_steps
-    try:
-        wanted = np.array([at], dtype="datetime64[s]")[0]
-        seconds = int((wanted - task.time[0].astype("datetime64[s]")).astype(np.int64))
-    except ValueError as error:
-        raise CityError(f"{at!r} is not a time; write it like 2019-03-20T08:00") from error
-    if seconds % task.interval or not 0 <= seconds // task.interval <= task.n_steps:
-        raise CityError(
-            f"{at} is not a step of task {task.name!r}, which has one every {task.interval} s from {task.time[0]} "
-            f"to {task.time[-1]}"
-        )
-    return seconds // task.interval
-
-
-def _with_future(task: Task, begin: int, end: int, horizon: int) -> Task:
-    """Steps ``begin`` to ``end`` of a task, followed by ``horizon`` missing ones."""
-    step = np.timedelta64(task.interval, "s")
-    time = task.time[0] + step * np.arange(begin, end + horizon)
-    future = np.full((horizon, *task.values.shape[1:]), np.nan, np.float32)
-    return replace(task, values=np.concatenate([task.values[begin:end], future]), time=time)
+def _labelled(values: npt.NDArray[np.float32], recent: Recent, steps: int, about: dict[str, Any]) -> xr.DataArray:
+    """Values ``(F, N, C)`` with the times and names of what was forecast."""
+    task = recent.task
+    array = xr.DataArray(
+        values,
+        dims=("time", "node", "channel"),
+        coords={
+            "time": task.time[steps:],
+            "node": list(task.nodes),
+            "channel": list(task.channels),
+            "lon": ("node", task.lon),
+            "lat": ("node", task.lat),
+            "filled": ("node", recent.filled),
+            "flag": ("node", recent.flag.astype(object)),
+        },
+        attrs=about,
+    )
+    return array.squeeze("channel", drop=True) if len(task.channels) == 1 else array
 
 
 def _checksum(path: Path) -> str:

@@ -1,0 +1,168 @@
+"""Calibrate the intervals of a run on data its model has not seen, and say how well they would have covered it.
+
+Shapes: O origins, F forecast steps, N nodes, C channels, M = N * C series.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from cmust import __version__
+from cmust.city import City, Task
+from cmust.errors import ConfigError, RunError
+from cmust.forecaster import Forecaster
+from cmust.intervals.conformal import Adaptation, Bounds, Groups, Scale, adaptive_bounds, node_groups
+from cmust.intervals.coverage import interval_scores
+from cmust.intervals.state import FILE, TaskIntervals, bounds, write_intervals
+from cmust.machine import command_line
+from cmust.naive import weekly_average
+from cmust.origins import forecasts_from, unseen_origins
+
+Floats = npt.NDArray[np.float32]
+Progress = Callable[[str, int, int], None]
+OURS, BASELINE = "cmust", "weekly_average"
+
+
+def calibrate(
+    run: Path | str,
+    city: City,
+    *,
+    adaptation: Adaptation | None = None,
+    since: str | None = None,
+    until: str | None = None,
+    progress: Progress = lambda task, done, origins: None,
+    command: str | None = None,
+) -> dict[str, Any]:
+    """Go through the data after the model's validation part as if it had arrived step by step, and write what the
+    intervals have learned by its end into ``intervals.json``. Run it again when new truth has arrived.
+
+    Args:
+        run: a finished run folder.
+        city: the one it was trained on, or newer data of the same places.
+        adaptation: how intervals adapt, and their levels.
+        since: local time of the first forecast to learn from; the first that is new to the model when not given.
+        until: local time from which on no truth is used.
+        progress: called with task, origins done and origins in all.
+        command: how it was started, for the records; the program's arguments when not given.
+
+    Returns:
+        What ``intervals.json`` holds besides the states: per task and system, coverage, width and interval score of
+        every level, each interval judged by the truth it could not know, pooled, per horizon and per node group.
+
+    Raises:
+        CityError: the data does not fit the model.
+        ConfigError: a level is not between 0 and 1.
+        RunError: the run is not finished, or there is too little data that is new to the model.
+    """
+    chosen = adaptation or Adaptation()
+    if not chosen.levels or not all(0 < level < 1 for level in chosen.levels):
+        raise ConfigError(f"levels are {chosen.levels}; each has to lie between 0 and 1, such as 0.9")
+    forecaster = Forecaster.load(run)
+    states, tasks = {}, {}
+    for name, (task, origins) in unseen_origins(forecaster, city, since, until).items():
+        _check_length(forecaster, task, origins, chosen)
+        forecasts, truth = _collect(forecaster, task, origins, progress)
+        made = {system: _calibrated(forecaster, task, each, truth, chosen) for system, each in forecasts.items()}
+        ours = made[OURS]
+        states[name] = ours.state(forecaster.identity(name), task.time[-1], chosen)
+        tasks[name] = {
+            "unit": task.unit,
+            "from": str(task.time[origins.start]),
+            "until": str(task.time[-1]),
+            "origins": len(origins),
+            "groups": _describe_groups(task, ours.group),
+            "scores_known": ours.bounds.count.tolist(),
+            "systems": {system: each.scores(truth, chosen) for system, each in made.items()},
+        }
+    content = {
+        "made": {
+            "when": datetime.now(UTC).isoformat(timespec="seconds"),
+            "command": command or command_line(),
+            "version": __version__,
+        },
+        "city": {"name": city.name, "synthetic": city.synthetic},
+        "adaptation": {**vars(chosen), "levels": list(chosen.levels)},
+        "tasks": tasks,
+    }
+    write_intervals(Path(run) / FILE, {**content, "states": {name: each.to_json() for name, each in states.items()}})
+    return content
+
+
+@dataclass(frozen=True)
+class Calibrated:
+    """A system's forecasts ``(O, F, N, C)`` of one task and the quantiles that go with them."""
+
+    forecast: Floats
+    scale: Scale
+    group: Groups
+    bounds: Bounds
+
+    def state(self, model: str, until: np.datetime64, adaptation: Adaptation) -> TaskIntervals:
+        """What the next forecast uses."""
+        last = self.bounds.lower[:, -1], self.bounds.upper[:, -1]
+        return TaskIntervals(model, until, adaptation.levels, self.scale, self.group, *last)
+
+    def scores(self, truth: Floats, adaptation: Adaptation) -> dict[str, Any]:
+        """Interval scores by level."""
+        series = self.group.ravel()
+        forecast, observed = _by_series(self.forecast), _by_series(truth)
+        found = {}
+        for which, level in enumerate(adaptation.levels):
+            offsets = (each[which, :-1][:, :, series] for each in (self.bounds.lower, self.bounds.upper))
+            lower, upper = bounds(self.scale, forecast, *offsets)
+            found[f"{level:g}"] = interval_scores(lower, upper, observed, series, level)
+        return found
+
+
+def _calibrated(
+    forecaster: Forecaster, task: Task, forecast: Floats, truth: Floats, adaptation: Adaptation
+) -> Calibrated:
+    model = forecaster.model(task.name)
+    scale = Scale.of(task.kind, float(model.head.std.mean()))
+    group = node_groups(model.average.mean(0), adaptation.groups)
+    scores = _by_series((truth - scale.centre(forecast)) / scale.size(forecast))
+    return Calibrated(forecast, scale, group, adaptive_bounds(scores, group.ravel(), task.steps_per_day, adaptation))
+
+
+def _collect(
+    forecaster: Forecaster, task: Task, origins: range, progress: Progress
+) -> tuple[dict[str, Floats], Floats]:
+    """Forecasts by system and the truth, each ``(O, F, N, C)``."""
+    systems = {OURS: forecaster.forecast, BASELINE: weekly_average}
+    batches, done = [], 0
+    for batch in forecasts_from(forecaster, task, origins, systems):
+        batches.append(batch)
+        done += len(batch.origins)
+        progress(task.name, done, len(origins))
+    forecasts = {name: np.concatenate([batch.forecasts[name] for batch in batches]) for name in systems}
+    return forecasts, np.concatenate([batch.truth for batch in batches])
+
+
+def _check_length(forecaster: Forecaster, task: Task, origins: range, adaptation: Adaptation) -> None:
+    needed = adaptation.first_days * task.steps_per_day + forecaster.config.horizon
+    if len(origins) < needed:
+        raise RunError(
+            f"task {task.name!r} has {len(origins)} steps that are new to its model, from {task.time[origins.start]} "
+            f"to {task.time[-1]}; calibration needs {needed} ({adaptation.first_days} days and a horizon): give "
+            f"newer data"
+        )
+
+
+def _describe_groups(task: Task, group: Groups) -> list[dict[str, Any]]:
+    """Per group its channel and its nodes."""
+    count = int(group[:, 0].max()) + 1
+    return [
+        {"channel": task.channels[number // count], "nodes": [task.nodes[at] for at in np.flatnonzero(members)]}
+        for number in range(count * task.n_channels)
+        for members in [group[:, number // count] == number]
+    ]
+
+
+def _by_series(values: Floats) -> Floats:
+    """``(O, F, N, C)`` to ``(O, F, M)``."""
+    return values.reshape(*values.shape[:2], -1)

@@ -1,0 +1,199 @@
+"""Adaptive conformal intervals of one task: what the errors of the last days say about the next ones.
+
+Shapes: O origins (one per step), F forecast steps, N nodes, C channels, M = N * C series, G groups, V levels.
+
+A score is a normalised error, ``(truth - forecast) / scale``. The interval of origin ``t`` and horizon ``h`` is
+``forecast + scale * [lower, upper]`` with quantiles of the scores that were known when the forecast was made: a truth
+``h`` steps ahead (``h`` from 0) of origin ``o`` is known from origin ``o + h + 1`` on, and nothing later is used.
+
+Two things adapt. The quantiles are those of a rolling window of days (split conformal prediction: of n scores the
+order statistic ``ceil((n + 1) (1 - alpha / 2))``, and its mirror below). ``alpha`` follows what is missed: ``alpha +=
+rate * (nominal - share missed)`` with every origin whose truth became known (adaptive conformal inference, Gibbs and
+Candes 2021), so that a drift which the window has not seen yet widens the interval within hours.
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float32]
+Groups = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Adaptation:
+    """How intervals adapt. The defaults were chosen around naive forecasts, on data before any test part.
+
+    Attributes:
+        levels: nominal coverages, each in (0, 1).
+        window_days: scores of so many days make the quantiles.
+        rate: of ``alpha``, per step.
+        first_days: so many days of scores before the first interval.
+        groups: of nodes, at most; each has at least four nodes.
+    """
+
+    levels: tuple[float, ...] = (0.5, 0.8, 0.9, 0.95)
+    window_days: int = 14
+    rate: float = 0.02
+    first_days: int = 4
+    groups: int = 5
+
+
+@dataclass(frozen=True)
+class Scale:
+    """The size of the errors to be expected of a forecast.
+
+    Attributes:
+        floor: for values that cannot be below 0: the scale is ``sqrt(forecast + floor)``. None: it is 1, and errors are
+            as large at every level.
+    """
+
+    floor: float | None
+
+    @classmethod
+    def of(cls, kind: str, spread: float) -> "Scale":
+        """The scale of a kind of task; ``spread`` is the standard deviation of its values.
+
+        Counts vary by the root of their mean, and a count of 0 may well be one; for other values that cannot be below
+        0, a tenth of the spread is what one is for counts.
+        """
+        if kind == "other":
+            return cls(None)
+        return cls(1.0 if kind == "count" else 0.1 * spread)
+
+    @property
+    def bounded(self) -> bool:
+        """Whether values below 0 do not exist."""
+        return self.floor is not None
+
+    def centre(self, forecast: Floats) -> Floats:
+        """The forecast, moved to 0 where it says less than there can be."""
+        return np.maximum(forecast, np.float32(0)) if self.bounded else forecast
+
+    def size(self, forecast: Floats) -> Floats:
+        """The scale of each forecast."""
+        if self.floor is None:
+            return np.ones_like(forecast)
+        size: Floats = np.sqrt(self.centre(forecast) + np.float32(self.floor))
+        return size
+
+
+def node_groups(level: Floats, at_most: int) -> Groups:
+    """The group of each node by its mean level, channel by channel: equally many nodes each, the quietest first.
+
+    Args:
+        level: ``(N, C)``.
+        at_most: so many groups per channel, fewer where a group would have less than four nodes.
+
+    Returns:
+        ``(N, C)``, numbered from 0 over the channels.
+    """
+    nodes, channels = level.shape
+    count = max(1, min(at_most, nodes // 4))
+    rank = level.argsort(axis=0, kind="stable").argsort(axis=0, kind="stable")
+    groups: Groups = rank * count // nodes + count * np.arange(channels)
+    return groups
+
+
+@dataclass
+class Table:
+    """The scores known at a time, sorted, by horizon and group.
+
+    Attributes:
+        ordered: ``(F, G, P)`` ascending, NaN behind the last score.
+        count: ``(F, G)``.
+    """
+
+    ordered: Floats
+    count: npt.NDArray[np.int64]
+
+    @classmethod
+    def of(cls, scores: Floats, group: Groups, known: npt.NDArray[np.int64], window: int) -> "Table":
+        """Sort the scores ``(O, F, M)`` of the last ``window`` origins up to ``known`` ``(F,)``."""
+        members = [np.flatnonzero(group == number) for number in range(int(group.max()) + 1)]
+        longest = min(window, int(known.max()) + 1) * max(map(len, members))
+        ordered = np.full((scores.shape[1], len(members), longest), np.nan, np.float32)
+        for horizon, last in enumerate(known):
+            recent = scores[max(last + 1 - window, 0) : last + 1, horizon]
+            for number, which in enumerate(members):
+                ordered[horizon, number, : len(recent) * len(which)] = recent[:, which].ravel()
+        ordered.sort(axis=-1)  # NaN, what is missing, goes last
+        return cls(ordered, (~np.isnan(ordered)).sum(-1))
+
+    def offsets(self, alpha: npt.NDArray[np.float64]) -> tuple[Floats, Floats]:
+        """Lower and upper quantiles for ``alpha`` ``(V, F, G)``, half of it missed on either side; NaN without scores.
+
+        Where the scores are too few for so small an ``alpha``, their extremes.
+        """
+        count = self.count[None]
+        # A millionth of a rank: 0.95 * 20 is 19, not the number above it that floating point makes of it.
+        above = np.ceil((count + 1) * (1 - alpha / 2) - 1e-6).astype(np.int64).clip(1, np.maximum(count, 1))
+        below = np.floor((count + 1) * alpha / 2 + 1e-6).astype(np.int64).clip(1, np.maximum(count, 1))
+        table = np.broadcast_to(self.ordered, (len(alpha), *self.ordered.shape))
+        lower, upper = (np.take_along_axis(table, rank[..., None] - 1, axis=-1)[..., 0] for rank in (below, above))
+        return lower, upper
+
+
+@dataclass
+class Bounds:
+    """Quantiles of scores, in the order of origins.
+
+    Attributes:
+        lower, upper: ``(V, O + 1, F, G)``: for every origin, and last for the one that comes next; NaN before the first
+            days are over.
+        alpha: ``(V, F, G)``, what the next origin uses.
+        count: ``(F, G)``, of how many scores its quantiles are.
+    """
+
+    lower: Floats
+    upper: Floats
+    alpha: npt.NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
+    count: npt.NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
+
+
+def adaptive_bounds(scores: Floats, group: Groups, steps_per_day: int, adaptation: Adaptation) -> Bounds:
+    """Go through the origins in order of time; each sees only what was known before it.
+
+    Args:
+        scores: ``(O, F, M)`` of consecutive origins, one per step, NaN where the truth is missing or not yet known.
+        group: ``(M,)``.
+        steps_per_day: the window's sorting is renewed eight times a day.
+        adaptation: how.
+    """
+    origins, horizon, _ = scores.shape
+    nominal = 1 - np.array(adaptation.levels)[:, None, None]
+    membership = (group[:, None] == np.arange(int(group.max()) + 1)).astype(np.float64)
+    shape = (len(nominal), horizon, membership.shape[1])
+    alpha = np.broadcast_to(nominal, shape).copy()
+    missed = np.full((origins, *shape), np.nan)
+    bounds = Bounds(*(np.full((shape[0], origins + 1, *shape[1:]), np.nan, np.float32) for _ in range(2)))
+    first, window = adaptation.first_days * steps_per_day, adaptation.window_days * steps_per_day
+    renewal = max(1, steps_per_day // 8)
+    ahead, table = np.arange(horizon), None
+    for origin in range(first + horizon, origins + 1):
+        known = origin - 1 - ahead  # the last origin whose truth is known, by horizon
+        heard = missed[known, :, ahead].swapaxes(0, 1)
+        step = adaptation.rate * (nominal - heard)
+        alpha = np.where(np.isnan(heard), alpha, alpha + step).clip(nominal / 10, np.minimum(3 * nominal, 0.98))
+        if table is None or origin % renewal == 0 or origin == origins:
+            table = Table.of(scores, group, known, window)
+        lower, upper = table.offsets(alpha)
+        bounds.lower[:, origin], bounds.upper[:, origin] = lower, upper
+        if origin < origins:
+            missed[origin] = _missed(scores[origin], lower[..., group], upper[..., group], membership)
+        else:
+            bounds.count = table.count
+    bounds.alpha = alpha
+    return bounds
+
+
+def _missed(
+    scores: Floats, lower: Floats, upper: Floats, membership: npt.NDArray[np.float64]
+) -> npt.NDArray[np.float64]:
+    """The share of each group's scores ``(F, M)`` outside their bounds ``(V, F, M)``: ``(V, F, G)``, NaN if none."""
+    valid = ~np.isnan(scores)
+    outside = ((scores < lower) | (scores > upper)) & valid
+    with np.errstate(invalid="ignore"):
+        share: npt.NDArray[np.float64] = (outside @ membership) / (valid @ membership)
+    return share

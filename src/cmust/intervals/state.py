@@ -1,0 +1,122 @@
+"""Calibrated intervals on disk: ``intervals.json``, read as data only.
+
+Shapes: F forecast steps, N nodes, C channels, G groups, V levels.
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cmust.errors import RunError
+from cmust.files import write_text
+from cmust.intervals.conformal import Floats, Groups, Scale
+
+SCHEMA = 1
+FILE = "intervals.json"
+
+
+@dataclass(frozen=True)
+class TaskIntervals:
+    """The intervals of one task as they stand after the last truth that was heard.
+
+    Attributes:
+        model: identity of the model they belong to.
+        until: the last step whose truth was heard.
+        levels: ``(V,)``.
+        scale: of the errors.
+        group: ``(N, C)``.
+        lower, upper: ``(V, F, G)``, in units of the scale.
+    """
+
+    model: str
+    until: np.datetime64
+    levels: tuple[float, ...]
+    scale: Scale
+    group: Groups
+    lower: Floats
+    upper: Floats
+
+    def around(self, forecast: Floats, level: float) -> tuple[Floats, Floats]:
+        """Lower and upper bounds, each ``(F, N, C)``, of a forecast ``(F, N, C)``.
+
+        Raises:
+            RunError: this level was not calibrated.
+        """
+        if level not in self.levels:
+            known = ", ".join(f"{each:g}" for each in self.levels)
+            raise RunError(
+                f"intervals are calibrated for the levels {known}, not for {level:g}; choose one of them, or calibrate "
+                f"again with --level {level:g}"
+            )
+        which = self.levels.index(level)
+        return bounds(self.scale, forecast, self.lower[which][:, self.group], self.upper[which][:, self.group])
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return {
+            "model": self.model,
+            "until": str(self.until),
+            "levels": list(self.levels),
+            "floor": self.scale.floor,
+            "group": self.group.tolist(),
+            "lower": self.lower.tolist(),
+            "upper": self.upper.tolist(),
+        }
+
+    @classmethod
+    def from_json(cls, content: dict[str, Any]) -> "TaskIntervals":
+        """What ``to_json`` gave."""
+        return cls(
+            model=content["model"],
+            until=np.datetime64(content["until"], "s"),
+            levels=tuple(content["levels"]),
+            scale=Scale(content["floor"]),
+            group=np.array(content["group"], np.int64),
+            lower=np.array(content["lower"], np.float32),
+            upper=np.array(content["upper"], np.float32),
+        )
+
+
+def bounds(scale: Scale, forecast: Floats, lower: Floats, upper: Floats) -> tuple[Floats, Floats]:
+    """The interval of each forecast; where values cannot be below 0, neither can its ends."""
+    centre, size = scale.centre(forecast), scale.size(forecast)
+    ends = centre + size * lower, centre + size * upper
+    return (np.maximum(ends[0], 0), np.maximum(ends[1], 0)) if scale.bounded else ends
+
+
+def write_intervals(path: Path, content: dict[str, Any]) -> None:
+    """Write ``content``, with the states of tasks under ``states``, its schema and checksum, atomically."""
+    whole = {"schema": SCHEMA, **content}
+    write_text(path, json.dumps({**whole, "checksum": _checksum(whole)}, indent=1) + "\n")
+
+
+def read_intervals(path: Path) -> dict[str, TaskIntervals]:
+    """The intervals of every task that has some; none where there is no file.
+
+    Raises:
+        RunError: the file is damaged, was altered, or is of a newer version.
+    """
+    if not path.exists():
+        return {}
+    remedy = "calibrate again with `cmust calibrate`"
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        schema, found = content["schema"], content.pop("checksum")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise RunError(f"{path} is damaged ({error}); {remedy}") from error
+    if schema != SCHEMA:
+        raise RunError(f"{path} has schema {schema!r}, this version reads {SCHEMA}; {remedy}")
+    if found != _checksum(content):
+        raise RunError(f"{path} was altered: its checksum does not fit; {remedy}")
+    try:
+        return {name: TaskIntervals.from_json(state) for name, state in content["states"].items()}
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise RunError(f"{path} is damaged ({error!r}); {remedy}") from error
+
+
+def _checksum(content: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,112 @@
+"""Forecasts from every step of a stretch of time that had no say in the model: what backtests and calibration go by.
+
+Shapes: O origins (the step a forecast begins at), F forecast steps, N nodes, C channels.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from cmust.city import City, Task
+from cmust.errors import RunError
+from cmust.forecaster import Forecaster
+from cmust.recent import seconds_after, with_missing
+from cmust.windows import Windows, make_windows
+
+Times = npt.NDArray[np.datetime64]
+System = Callable[[Windows, Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Forecasts from some origins, in original units.
+
+    Attributes:
+        origins: ``(B,)``, steps of the task.
+        forecasts: by system, each ``(B, F, N, C)``.
+        truth: ``(B, F, N, C)``, NaN where it is missing or lies after the data.
+    """
+
+    origins: npt.NDArray[np.int64]
+    forecasts: dict[str, npt.NDArray[np.float32]]
+    truth: npt.NDArray[np.float32]
+
+
+def forecasts_from(
+    forecaster: Forecaster, task: Task, origins: range, systems: Mapping[str, System], batch_size: int = 64
+) -> Iterator[Batch]:
+    """Forecast from each of the ``origins``, which may go up to the last step of the task."""
+    windows = forecaster.windows(with_missing(task, forecaster.config.horizon))
+    every = torch.arange(origins.start, origins.stop)
+    for some in every.split(batch_size):
+        starts = some - windows.input_steps
+        forecasts = {name: system(windows, starts).float().numpy() for name, system in systems.items()}
+        truth, valid = windows.targets(starts)
+        yield Batch(some.numpy(), forecasts, torch.where(valid, truth, torch.nan).numpy())
+
+
+def unseen_origins(
+    forecaster: Forecaster, city: City, since: str | None = None, until: str | None = None
+) -> dict[str, tuple[Task, range]]:
+    """Per task of the run that the city has: its data before ``until``, and the origins from which all that is forecast
+    is new to the model.
+
+    A model has seen what it was trained on and what chose it, its validation part. Where ``model.json`` does not say
+    how far that goes, the split of the city it was trained on does.
+
+    Args:
+        forecaster: of a run.
+        city: the one it was trained on, or newer data of the same places.
+        since: local time from which on forecasts begin, no earlier than what is new; that when not given.
+        until: local time from which on no truth is used: steps that end later are left out.
+
+    Raises:
+        CityError: a time cannot be read.
+        RunError: the city has none of the run's tasks, it is not known what the model has seen, ``since`` is too early,
+            or nothing is new.
+    """
+    names = [name for name in forecaster.tasks if name in city.tasks]
+    if not names:
+        raise RunError(f"city {city.name!r} has none of the run's tasks {', '.join(forecaster.tasks)}")
+    ends = _seen_until(forecaster, city, names)
+    found = {}
+    for name in names:
+        task = city.task(name)
+        first = max(seconds_after(task, ends[name]) // task.interval + 1, forecaster.config.input_steps)
+        # The first step that begins at or after since, and the steps that have ended by until.
+        begin = first if since is None else -(-seconds_after(task, since) // task.interval)
+        end = task.n_steps if until is None else min(seconds_after(task, until) // task.interval, task.n_steps)
+        if begin < first:
+            raise RunError(
+                f"the model of task {name!r} has seen data up to {ends[name]}; --since {since} is not after it"
+            )
+        if begin >= end:
+            raise RunError(
+                f"task {name!r} has no step from {since or ends[name]} to {until or task.time[-1]} that its model has "
+                f"not seen; give newer data"
+            )
+        after = task.time[0] + np.timedelta64(task.interval, "s") * end
+        found[name] = task.select(time=slice(None, after)), range(begin, end)
+    return found
+
+
+def _seen_until(forecaster: Forecaster, city: City, names: list[str]) -> dict[str, np.datetime64]:
+    """The last step, by task, that trained or chose its model."""
+    seen = {name: forecaster.tasks[name].about.get("seen") for name in names}
+    if all(seen.values()):
+        return {name: np.datetime64(entry["until"], "s") for name, entry in seen.items() if entry}
+    whole = city.select(tasks=tuple(name for name in forecaster.tasks if name in city.tasks))
+    if whole.fingerprint() != forecaster.city["fingerprint"]:
+        raise RunError(
+            f"the run does not say up to when it has seen data, and city {city.name!r} is not the one it was trained "
+            f"on, {forecaster.city['name']!r}; give that one"
+        )
+    config = forecaster.config
+    windows = make_windows(whole, forecaster.protocol, config.input_steps, config.horizon)  # type: ignore[arg-type]
+    lasts = {name: each.split.starts["validation"][-1] for name, each in windows.items()}
+    reach = config.input_steps + config.horizon - 1
+    return {name: whole.task(name).time[int(last) + reach] for name, last in lasts.items()}

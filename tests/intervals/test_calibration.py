@@ -1,0 +1,164 @@
+"""Calibration of a run: from what it has not seen, in the order in which it became known; what is on disk."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from cmust import Forecaster
+from cmust.calibration import calibrate
+from cmust.city import City
+from cmust.errors import CityError, ConfigError, RunError
+from cmust.intervals.conformal import Adaptation
+from cmust.intervals.state import read_intervals
+from cmust.origins import unseen_origins
+from cmust.windows import make_windows
+from tests.rolling.tiny import START, tiny_city, tiny_fit, tiny_task
+
+QUICK = {"scheme": "joint", "training": {"start_epochs": 1, "precision": "32-true", "batch_size": 64}}
+FAST = Adaptation(levels=(0.8, 0.9), first_days=1)
+STEP = np.timedelta64(7200, "s")
+
+
+def city() -> City:
+    """Two tasks, one with two channels and nodes enough for two groups."""
+    return tiny_city(
+        tiny_task("trips"), tiny_task("visits", steps=130, interval=14400, nodes=9, channels=2, missing=0.1)
+    )
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / "joint"
+    tiny_fit(folder, city(), **QUICK)
+    return folder
+
+
+@pytest.fixture
+def result(run: Path):
+    """Calibrated to the end of the data, whatever a test before has done."""
+    return calibrate(run, city(), adaptation=FAST, command="test")
+
+
+def test_it_begins_after_what_chose_the_model(run: Path) -> None:
+    forecaster = Forecaster.load(run)
+    windows = make_windows(city(), "purged", 4, 3)
+    for name, (task, origins) in unseen_origins(forecaster, city()).items():
+        last_seen = int(windows[name].split.starts["validation"][-1]) + 4 + 3 - 1
+        assert origins == range(last_seen + 1, task.n_steps)
+    # What the model says itself comes first.
+    forecaster.tasks["trips"].about["seen"] = {"until": str(START + 240 * STEP)}
+    forecaster.tasks["visits"].about["seen"] = {"until": str(START + 220 * STEP)}
+    found = unseen_origins(forecaster, city())
+    assert found["trips"][1] == range(241, 252) and found["visits"][1] == range(111, 130)
+    # A coarse step that has not ended is not known; one that has begun is no first step.
+    until = unseen_origins(forecaster, city(), until=str(START + 247 * STEP))
+    assert until["trips"][1] == range(241, 247) and until["trips"][0].n_steps == 247
+    assert until["visits"][1] == range(111, 123)
+    since = unseen_origins(forecaster, city(), since=str(START + 243 * STEP))
+    assert since["trips"][1] == range(243, 252) and since["visits"][1] == range(122, 130)
+
+
+def test_data_of_another_city_or_from_too_early_is_refused(run: Path) -> None:
+    other = tiny_city(tiny_task("trips", missing=0.1), city().tasks["visits"])
+    with pytest.raises(RunError, match="not the one it was trained on"):
+        calibrate(run, other)
+    with pytest.raises(RunError, match=r"--since .* is not after it"):
+        calibrate(run, city(), since=str(START + 60 * STEP))
+    with pytest.raises(RunError, match=r"calibration needs 51 \(4 days and a horizon\)"):
+        calibrate(run, city(), until=str(START + 230 * STEP))
+    with pytest.raises(RunError, match="none of the run's tasks"):
+        calibrate(run, tiny_city(tiny_task("metro")))
+    with pytest.raises(ConfigError, match="between 0 and 1"):
+        calibrate(run, city(), adaptation=Adaptation(levels=(90,)))
+    with pytest.raises(CityError, match="is not a time"):
+        calibrate(run, city(), adaptation=FAST, until="soon")
+
+
+def test_scores_by_predicting_from_every_origin(tmp_path: Path) -> None:
+    """Calibrated up to each origin in turn, the forecast's own intervals give the reported coverage."""
+    data, run = tiny_city(tiny_task("trips")), tmp_path / "run"
+    tiny_fit(run, data, **QUICK)
+    result = calibrate(run, data, adaptation=FAST)
+    task = data.tasks["trips"]
+    origins = unseen_origins(Forecaster.load(run), data)["trips"][1]
+    inside, width, count = 0, 0.0, 0
+    for origin in origins[12 + 3 :]:
+        at = str(task.time[origin])
+        calibrate(run, data, adaptation=FAST, until=at)
+        found = Forecaster.load(run).predict(data, "trips", at, level=0.8)
+        for ahead in range(min(3, task.n_steps - origin)):
+            truth = task.values[origin + ahead, :, 0]
+            row = found.isel(time=ahead)
+            valid = ~np.isnan(truth)
+            inside += int(((row.lower.values <= truth) & (truth <= row.upper.values))[valid].sum())
+            width += float((row.upper - row.lower).values[valid].sum())
+            count += int(valid.sum())
+    scores = result["tasks"]["trips"]["systems"]["cmust"]["0.8"]
+    assert scores["count"] == count
+    assert scores["coverage"] == pytest.approx(inside / count)
+    assert scores["width"] == pytest.approx(width / count, rel=1e-4)
+
+
+def test_what_is_reported_and_written(run: Path, result) -> None:
+    visits = result["tasks"]["visits"]
+    assert [group["channel"] for group in visits["groups"]] == ["c0", "c0", "c1", "c1"]
+    assert sorted(visits["groups"][0]["nodes"] + visits["groups"][1]["nodes"]) == sorted(city().tasks["visits"].nodes)
+    assert set(visits["systems"]) == {"cmust", "weekly_average"}
+    scores = visits["systems"]["weekly_average"]["0.9"]
+    assert 0.5 < scores["coverage"] <= 1 and len(scores["per_horizon"]["coverage"]) == 3
+    assert len(scores["per_group"]["width"]) == 4
+    content = json.loads((run / "intervals.json").read_text())
+    assert content["tasks"] == result["tasks"] and content["made"]["command"] == "test"
+
+
+def test_forecasts_with_intervals(run: Path, result) -> None:
+    forecaster, data = Forecaster.load(run), city()
+    for task in ("trips", "visits"):
+        wide, narrow = (forecaster.predict(data, task, level=level) for level in (0.9, 0.8))
+        xr.testing.assert_identical(wide.value.rename(task).drop_attrs(), forecaster.predict(data, task).drop_attrs())
+        assert (wide.lower <= narrow.lower).all() and (narrow.upper <= wide.upper).all()
+        assert (wide.lower >= 0).all() and (wide.upper > wide.lower).all()
+        assert wide.attrs["level"] == 0.9 and wide.value.attrs["unit"] == "trips"
+    with pytest.raises(RunError, match=r"levels 0.8, 0.9, not for 0.5"):
+        forecaster.predict(data, "trips", level=0.5)
+
+
+def test_intervals_that_know_the_future_are_refused(run: Path, result) -> None:
+    data = city()
+    last = data.tasks["trips"].time[-1]
+    with pytest.raises(RunError, match=r"have seen the truth up to .*--until"):
+        Forecaster.load(run).predict(data, "trips", at=last, level=0.9)
+    calibrate(run, data, adaptation=FAST, until=str(last))
+    Forecaster.load(run).predict(data, "trips", at=last, level=0.9)
+
+
+def test_intervals_of_another_model_are_refused(run: Path, result) -> None:
+    forecaster = Forecaster.load(run)
+    forecaster.tasks["trips"].average[3] += 1
+    with pytest.raises(RunError, match="another version of its model"):
+        forecaster.predict(city(), "trips", level=0.9)
+    forecaster.predict(city(), "visits", level=0.9)
+
+
+def test_without_calibration_and_with_a_damaged_file(run: Path, result) -> None:
+    path = run / "intervals.json"
+    good = path.read_text()
+    forecaster = Forecaster.load(run)
+    for bad, message in (
+        (good[: len(good) // 2], "is damaged"),
+        (good.replace('"floor": 1.0', '"floor": 2.0'), "was altered"),
+        (good.replace('"schema": 1', '"schema": 9'), "schema 9"),
+        ("[]", "is damaged"),
+    ):
+        assert bad != good
+        path.write_text(bad)
+        with pytest.raises(RunError, match=message):
+            forecaster.predict(city(), "trips", level=0.9)
+        forecaster.predict(city(), "trips")
+    path.unlink()
+    assert read_intervals(path) == {}
+    with pytest.raises(RunError, match=r"has no calibrated intervals of task 'trips'; make them with `cmust calibrate"):
+        forecaster.predict(city(), "trips", level=0.9)
