@@ -20,7 +20,9 @@ STILL = {"window_days": 365, "rate": 0.0}
 def measure(windows: Windows, kind: str, system: str, adaptation: Adaptation) -> dict:
     """Scores of the intervals around a naive forecast, from every origin after the validation part."""
     reach = windows.input_steps + windows.horizon
-    starts = torch.arange(int(windows.split.starts["validation"][-1]) + windows.horizon, len(windows.values) - reach + 1)
+    starts = torch.arange(
+        int(windows.split.starts["validation"][-1]) + windows.horizon, len(windows.values) - reach + 1
+    )
     forecast = NAIVE[system](windows, starts).flatten(2).numpy()
     values, valid = windows.targets(starts)
     truth = torch.where(valid, values, torch.nan).flatten(2).numpy()
@@ -40,13 +42,17 @@ def main() -> None:
     options = parser.parse_args()
     city = cmust.open_city(options.city)
     torch.set_num_threads(1)
-    print("| task | forecast | intervals | coverage | by group | width | interval score |\n|---|---|---|--:|---|--:|--:|")
+    print(
+        "| task | forecast | intervals | coverage | by group | width | interval score |\n|---|---|---|--:|---|--:|--:|"
+    )
     for name, windows in make_windows(city, "purged").items():
         for system in ("scaled_weekly_average", "weekly_average"):
             for label, more in (("adaptive", {}), ("all days, rate 0", STILL)):
                 adaptation = Adaptation(levels=(options.level,), **more)
                 scores = measure(windows, city.tasks[name].kind, system, adaptation)
-                groups = " ".join(f"{100 * share:.0f}" for share in scores["per_group"]["coverage"] if share is not None)
+                groups = " ".join(
+                    f"{100 * share:.0f}" for share in scores["per_group"]["coverage"] if share is not None
+                )
                 print(
                     f"| {name} | {system} | {label} | {100 * scores['coverage']:.1f} % | {groups} | "
                     f"{scores['width']:.2f} | {scores['interval_score']:.2f} |",

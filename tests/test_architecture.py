@@ -19,7 +19,7 @@ LAYERS: list[set[str]] = [
     {"rolling"},
     {"settings", "run"},
     {"forecaster"},
-    {"evaluation", "fitting", "comparison", "origins", "observations", "forecast_table"},
+    {"evaluation", "fitting", "comparison", "origins", "observations", "forecast_table", "holidays"},
     {"backtest", "calibration"},
     {"baselines", "report"},
     {"experiments", "quickstart"},
@@ -44,6 +44,7 @@ ONLY: dict[str, set[str]] = {
 }
 LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}
 HOMES = {"City": "city", "Forecaster": "forecaster", "Task": "city", "demo_city": "demo", "evaluate": "evaluation"}
+HOMES |= {"backtest": "backtest", "calibrate": "calibration"}
 HOMES |= {"fit": "fitting", "record_attention": "model", "open_city": "city", "__version__": "__init__"}
 
 

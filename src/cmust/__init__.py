@@ -13,6 +13,8 @@ __version__ = "0.1.0"
 
 # What the names below need (PyTorch above all) is imported when they are first used, so that `cmust --help` is quick.
 if TYPE_CHECKING:
+    from cmust.backtest import backtest
+    from cmust.calibration import calibrate
     from cmust.city import City, Task, open_city
     from cmust.demo import demo_city
     from cmust.evaluation import evaluate
@@ -20,12 +22,26 @@ if TYPE_CHECKING:
     from cmust.forecaster import Forecaster
     from cmust.model import record_attention
 
-__all__ = ["City", "Forecaster", "Task", "__version__", "demo_city", "evaluate", "fit", "open_city", "record_attention"]
+__all__ = [
+    "City",
+    "Forecaster",
+    "Task",
+    "__version__",
+    "backtest",
+    "calibrate",
+    "demo_city",
+    "evaluate",
+    "fit",
+    "open_city",
+    "record_attention",
+]
 
 _HOMES = {
     "City": "cmust.city",
     "Forecaster": "cmust.forecaster",
     "Task": "cmust.city",
+    "backtest": "cmust.backtest",
+    "calibrate": "cmust.calibration",
     "demo_city": "cmust.demo",
     "evaluate": "cmust.evaluation",
     "fit": "cmust.fitting",

@@ -333,8 +333,8 @@ def _labelled(values: npt.NDArray[np.float32], recent: Recent, steps: int, about
         dims=("time", "node", "channel"),
         coords={
             "time": task.time[steps:],
-            "node": list(task.nodes),
-            "channel": list(task.channels),
+            "node": np.array(task.nodes, dtype=object),
+            "channel": np.array(task.channels, dtype=object),
             "lon": ("node", task.lon),
             "lat": ("node", task.lat),
             "filled": ("node", recent.filled),

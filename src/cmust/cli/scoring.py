@@ -1,4 +1,4 @@
-"""``cmust evaluate``, ``cmust forecast`` and ``cmust report``."""
+"""``cmust evaluate``, ``cmust calibrate``, ``cmust forecast`` and ``cmust report``."""
 
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -6,23 +6,65 @@ from typing import Annotated, Any, Literal
 import typer
 
 from cmust.cli.arguments import CityFile, RunFolder
+from cmust.errors import ConfigError
 
 WIDE = 110
 """Columns that the table of all scores needs; a narrower terminal gets the mean absolute errors."""
+
+Since = Annotated[
+    str | None,
+    typer.Option(help="Local time of the first forecast; else the first that is new to the model.", show_default=False),
+]
+Until = Annotated[
+    str | None,
+    typer.Option(help="Local time from which on no truth is used; else the end of the data.", show_default=False),
+]
 
 
 def evaluate(
     run: RunFolder,
     city: CityFile,
-    part: Annotated[Literal["train", "validation", "test"], typer.Option(help="Which windows.")] = "test",
+    part: Annotated[
+        Literal["train", "validation", "test"] | None,
+        typer.Option(help="Which windows; test when not given.", show_default=False),
+    ] = None,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print the table as Markdown.")] = False,
+    rolling_origin: Annotated[
+        bool,
+        typer.Option(
+            "--rolling-origin",
+            help="Score by place, hour, weekday, holiday and week: every forecast that is new to the model.",
+        ),
+    ] = False,
+    since: Since = None,
+    until: Until = None,
+    holidays: Annotated[
+        str | None,
+        typer.Option(
+            help="us-federal, or a file with a date on each line; else the city's covariate 'holiday'.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Score a finished run beside the naive forecasts.
 
-    Writes evaluation.json and evaluation_sample.npz into the run folder.
+    Writes evaluation.json and evaluation_sample.npz into the run folder; with `--rolling-origin`, backtest.json.
 
-    Example: `cmust evaluate runs/demo demo.zarr.zip`
+    Examples:
+
+        cmust evaluate runs/demo demo.zarr.zip
+
+        cmust evaluate runs/demo demo.zarr.zip --rolling-origin
     """
+    if rolling_origin:
+        if part is not None or markdown:
+            raise ConfigError(
+                "--part and --markdown do not go with --rolling-origin; choose a time with --since, --until"
+            )
+        _backtest(run, city, since, until, holidays)
+        return
+    if since is not None or until is not None or holidays is not None:
+        raise ConfigError("--since, --until and --holidays need --rolling-origin")
     from rich.console import Console
 
     import cmust
@@ -31,7 +73,7 @@ def evaluate(
     from cmust.report.scores import MASKED_MAE, METRICS, PLAIN_MAE
 
     with scoring_progress() as progress:
-        evaluation = cmust.evaluate(run, cmust.open_city(city), part=part, progress=progress)
+        evaluation = cmust.evaluate(run, cmust.open_city(city), part=part or "test", progress=progress)
     if markdown:
         typer.echo(score_markdown(evaluation))
     else:
@@ -41,20 +83,91 @@ def evaluate(
         typer.echo(f"wrote {run / 'evaluation.json'}; look at it with: cmust report {run}")
 
 
-def forecast(
+def _backtest(run: Path, city: Path, since: str | None, until: str | None, holidays: str | None) -> None:
+    from rich.console import Console
+
+    import cmust
+    from cmust.cli.progress import scoring_progress
+    from cmust.cli.tables import print_backtest
+
+    with scoring_progress() as progress:
+        result = cmust.backtest(
+            run, cmust.open_city(city), since=since, until=until, holidays=holidays, progress=progress
+        )
+    print_backtest(result, Console())
+    typer.echo(f"wrote {run / 'backtest.json'}")
+
+
+def calibrate(
     run: RunFolder,
     city: CityFile,
-    task: Annotated[str, typer.Option(help="A task of the run, or all.")] = "all",
-    at: Annotated[
-        str | None,
+    level: Annotated[
+        list[float] | None,
         typer.Option(
-            help="Local time of the first forecast step, such as 2024-05-06T08:00; else the step after the last.",
+            help="Share of the truth an interval shall hold; may be given several times. [default: 0.5, 0.8, "
+            "0.9, 0.95]",
             show_default=False,
         ),
     ] = None,
+    since: Since = None,
+    until: Until = None,
+) -> None:
+    """Calibrate intervals on what the model has not seen, and say how well they would have covered it.
+
+    Writes intervals.json into the run folder, for `cmust forecast --level`. Run it again when new truth has arrived.
+
+    Example: `cmust calibrate runs/demo demo.zarr.zip`
+    """
+    from rich.console import Console
+
+    import cmust
+    from cmust.cli.progress import scoring_progress
+    from cmust.cli.tables import coverage_table
+    from cmust.intervals.conformal import Adaptation
+
+    adaptation = Adaptation(levels=tuple(level)) if level else Adaptation()
+    with scoring_progress() as progress:
+        result = cmust.calibrate(
+            run, cmust.open_city(city), adaptation=adaptation, since=since, until=until, progress=progress
+        )
+    Console().print(coverage_table(result))
+    typer.echo(
+        f"wrote {run / 'intervals.json'}; use it with: cmust forecast {run} {city} --level {adaptation.levels[-1]:g}"
+    )
+
+
+def forecast(
+    run: RunFolder,
+    data: Annotated[
+        Path,
+        typer.Argument(
+            metavar="DATA",
+            help="A city file, or a .csv or .parquet table: time, node, value[, task][, channel]; or time and a column "
+            "per node.",
+            show_default=False,
+        ),
+    ],
+    task: Annotated[str, typer.Option(help="A task of the run, or all that the data has.")] = "all",
+    at: Annotated[
+        str | None,
+        typer.Option(
+            help="Local time of the first forecast step, such as 2024-05-06T08:00; nothing later is used. Else the "
+            "step after each task's last observation.",
+            show_default=False,
+        ),
+    ] = None,
+    level: Annotated[
+        float | None,
+        typer.Option(
+            help="Also give the interval that holds this share of the truth, such as 0.9.", show_default=False
+        ),
+    ] = None,
+    max_missing: Annotated[
+        float, typer.Option(min=0, max=1, help="Largest share of a task's recent observations that may be missing.")
+    ] = 0.5,
     out: Annotated[
         Path | None,
-        typer.Option(help="A .csv or .parquet file to write, one row per time, node and task.", show_default=False),
+        typer.Option(help="A .csv, .parquet, .nc or .zarr.zip file to write.", show_default=False),
     ] = None,
     places: Annotated[int, typer.Option(min=1, help="How many places the printed table shows: the busiest.")] = 10,
 ) -> None:
@@ -64,23 +177,27 @@ def forecast(
 
         cmust forecast runs/demo demo.zarr.zip --task taxi_pickup
 
+        cmust forecast runs/demo recent.csv --task taxi_pickup --level 0.9
+
         cmust forecast runs/demo demo.zarr.zip --at 2024-05-10T08:00 --out forecast.csv
     """
     from rich.console import Console
 
-    from cmust import Forecaster, open_city
+    from cmust import Forecaster
     from cmust.cli.forecasts import render
-    from cmust.forecast_table import forecast_table, task_names, write_table
+    from cmust.forecast_table import forecast_table, forecast_tasks, task_names, write_forecasts
+    from cmust.observations import read_observations
 
     forecaster = Forecaster.load(run)
-    data = open_city(city)
-    table = forecast_table(forecaster, data, task_names(forecaster, task), at)
+    city = read_observations(data, forecaster, None if task == "all" else task)
+    names = task_names(forecaster, city, task)
+    forecasts = forecast_tasks(forecaster, city, names, at, level=level, max_missing=max_missing)
     if out is not None:
-        write_table(table, out)
-        typer.echo(f"wrote {out}: {len(table)} rows")
+        write_forecasts(forecasts, out)
+        typer.echo(f"wrote {out}: {sum(data['value'].size for data in forecasts.values())} forecasts")
         return
     units = {name: model.about["unit"] for name, model in forecaster.tasks.items()}
-    render(table, units, places, Console(), synthetic=data.synthetic)
+    render(forecast_table(forecasts), units, places, Console(), synthetic=city.synthetic)
 
 
 def report(
@@ -101,6 +218,6 @@ def report(
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands of this module."""
-    commands: tuple[Any, ...] = (evaluate, forecast, report)
+    commands: tuple[Any, ...] = (evaluate, calibrate, forecast, report)
     for command in commands:
         app.command()(command)

@@ -204,6 +204,7 @@ class Trainer:
                 "frozen_share": self.stability.share(),
                 "frozen_by_layer": self.stability.share_by_layer(),
                 "seconds": state.seconds,
+                **({"losses_of_seen": self._losses_of_seen(phase)} if phase.kind in ("start", "roll") else {}),
             }
         )
         self.phase_index += 1
@@ -307,16 +308,30 @@ class Trainer:
     def _validate(self, phase: Phase, network: _FabricModule) -> float:
         """The criterion: the loss over the validation part, averaged over the phase's tasks."""
         network.eval()
-        losses = []
-        for task in phase.tasks:
-            sums = torch.zeros(2, dtype=torch.float64)
-            for starts in self._shard(task, "validation").split(self.config.batch_size):
-                total, count = self._terms(phase, network, task, starts)
-                sums += torch.stack((total.double(), count.double())).cpu()
-            if self.fabric.world_size > 1:
-                sums = self._everyone(sums)
-            losses.append((sums[0] / sums[1].clamp(min=1)).item())
+        losses = [self._validation_loss(phase, network, task) for task in phase.tasks]
         return sum(losses) / len(losses)
+
+    def _validation_loss(self, phase: Phase, network: nn.Module, task: str) -> float:
+        sums = torch.zeros(2, dtype=torch.float64)
+        for starts in self._shard(task, "validation").split(self.config.batch_size):
+            total, count = self._terms(phase, network, task, starts)
+            sums += torch.stack((total.double(), count.double())).cpu()
+        if self.fabric.world_size > 1:
+            sums = self._everyone(sums)
+        return (sums[0] / sums[1].clamp(min=1)).item()
+
+    @torch.no_grad()
+    def _losses_of_seen(self, phase: Phase) -> dict[str, float]:
+        """How the shared weights now serve every task rolled over so far, with its own prompt as it stands: what
+        earlier tasks have lost to later ones (C.3).
+        """
+        tasks = dict.fromkeys(task for each in self.plan[: self.phase_index + 1] for task in each.tasks)
+        network = Ensemble(self.trunk, {task: self.heads[task] for task in tasks}, self._forecast).eval()
+        with self.fabric.autocast():
+            return {
+                task: self.state.best_loss if task in phase.tasks else self._validation_loss(phase, network, task)
+                for task in tasks
+            }
 
     def _everyone(self, mine: Tensor) -> Tensor:
         """The sum over all processes."""

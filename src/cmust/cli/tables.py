@@ -1,0 +1,101 @@
+"""Tables of calibration and of rolling-origin evaluation in a terminal."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from cmust.report.scores import label, show_number
+
+SHOWN = ("cmust", "weekly_average", "scaled_weekly_average")
+NOTHING = "—"
+
+
+def coverage_table(result: dict[str, Any]) -> Table:
+    """Coverage, width and interval score per task, system and level, of what :func:`cmust.calibrate` returns."""
+    headings = ("task", "interval", "around", "coverage", "lowest to highest group", "width", "interval score")
+    table = _table("intervals, each judged by truth it could not know", headings, left=3)
+    for name, task in result["tasks"].items():
+        for level in next(iter(task["systems"].values())):
+            for system, scores in task["systems"].items():
+                own = scores[level]
+                groups = [share for share in own["per_group"]["coverage"] if share is not None]
+                spread = f"{_percent(min(groups))} to {_percent(max(groups))}" if groups else NOTHING
+                table.add_row(
+                    escape(name),
+                    f"{100 * float(level):g} %",
+                    label(system),
+                    _percent(own["coverage"]),
+                    spread,
+                    _number(own["width"]),
+                    _number(own["interval_score"]),
+                )
+        table.add_section()
+    return table
+
+
+def print_backtest(result: dict[str, Any], console: Console, places: int = 5) -> None:
+    """Errors of each task by weekday, hour, holiday, week and place; then what earlier tasks lost."""
+    for name, task in result["tasks"].items():
+        first = f"{name}, {task['unit']}: {task['origins']} origins from {task['from']}, targets to {task['until']}"
+        console.print(first, markup=False, highlight=False, soft_wrap=True)
+        rows = [("", row) for row in task["by"]["whole"]]
+        for by in ("week", "weekday", "holiday", "hour"):
+            rows += [(by, row) for row in task["by"].get(by, [])]
+        worst = sorted(task["by"]["place"], key=lambda row: -row["mae"]["cmust"])[:places]
+        console.print(_errors(rows + [("place", row) for row in worst]))
+        if len(task["by"]["place"]) > places:
+            console.print(
+                f"the {places} places with the largest errors; backtest.json has all", highlight=False, soft_wrap=True
+            )
+    if result["forgetting"]:
+        console.print(_forgetting(result["forgetting"]))
+
+
+def _errors(rows: Iterable[tuple[str, dict[str, Any]]]) -> Table:
+    table = _table(None, ("by", "", "mean", "bias", *(f"MAE\n{label(system)}" for system in SHOWN)), left=2)
+    before = ""
+    for by, row in rows:
+        if by != before:
+            table.add_section()
+        table.add_row(
+            by if by != before else "",
+            escape(row["name"]),
+            _number(row["mean"]),
+            _number(row["bias"]["cmust"]),
+            *(_number(row["mae"][system]) for system in SHOWN),
+        )
+        before = by
+    return table
+
+
+def _forgetting(rows: list[dict[str, Any]]) -> Table:
+    tasks = list(dict.fromkeys(task for row in rows for task in row["losses"]))
+    title = "validation loss of every task so far, and its change since the task was last trained itself"
+    table = _table(title, ("after phase", *tasks), left=1)
+    for row in rows:
+        cells = []
+        for task in tasks:
+            loss, change = row["losses"].get(task), row["change"].get(task)
+            share = f" ({100 * change:+.1f} %)" if change else ""
+            cells.append("" if loss is None else f"{loss:.4g}{share}")
+        table.add_row(escape(row["phase"]), *cells)
+    return table
+
+
+def _table(title: str | None, headings: tuple[str, ...], left: int) -> Table:
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for number, heading in enumerate(headings):
+        table.add_column(heading, justify="left" if number < left else "right", overflow="fold")
+    return table
+
+
+def _percent(share: float | None) -> str:
+    return NOTHING if share is None else f"{100 * share:.1f} %"
+
+
+def _number(value: float | None) -> str:
+    return NOTHING if value is None else show_number(value)

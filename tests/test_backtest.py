@@ -1,0 +1,157 @@
+"""Rolling-origin evaluation, recounted from single forecasts; holidays; what earlier tasks lost."""
+
+import json
+from collections import defaultdict
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cmust import Forecaster, evaluate
+from cmust.backtest import backtest, forgetting
+from cmust.city import City, Covariate
+from cmust.errors import CityError, RunError
+from cmust.holidays import holidays_of
+from cmust.naive import NAIVE
+from cmust.run import Run
+from cmust.windows import make_windows
+from tests.rolling.tiny import START, tiny_city, tiny_fit, tiny_task
+
+QUICK = {"training": {"start_epochs": 1, "rolling_epochs": 1, "refine_epochs": 1, "precision": "32-true"}}
+STEP = np.timedelta64(7200, "s")
+HOLIDAY = np.datetime64("2024-03-22")
+
+
+def city() -> City:
+    time = START + np.arange(252) * STEP
+    values = (time.astype("datetime64[D]") == HOLIDAY).astype(np.float32)
+    holiday = Covariate("holiday", values, time, 7200, True, "0 or 1")
+    return replace(tiny_city(tiny_task("trips"), tiny_task("visits", nodes=4)), covariates={"holiday": holiday})
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / "rolling"
+    tiny_fit(folder, city(), **QUICK)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def result(run: Path):
+    return backtest(run, city(), command="test")
+
+
+def test_tables_recounted_forecast_by_forecast(run: Path, result) -> None:
+    assert json.loads((run / "backtest.json").read_text()) == result
+    forecaster, task = Forecaster.load(run), city().tasks["visits"]
+    found = result["tasks"]["visits"]
+    first = int(np.searchsorted(task.time, np.datetime64(found["from"])))
+    errors: dict[tuple[str, str], list[float]] = defaultdict(list)
+    for origin in range(first, 252 - 3 + 1):
+        forecast = forecaster.predict(city(), "visits", at=task.time[origin])
+        for ahead in range(3):
+            time = task.time[origin + ahead]
+            moment = time.item()
+            for node in range(4):
+                error = float(forecast.values[ahead, node] - task.values[origin + ahead, node, 0])
+                if not np.isnan(error):
+                    monday = np.datetime64(moment.date()) - moment.weekday()
+                    for by, name in (
+                        ("whole", "all"),
+                        ("hour", f"{moment.hour:02d}"),
+                        ("weekday", moment.strftime("%A")),
+                        ("week", str(monday)),
+                        ("holiday", "yes" if np.datetime64(moment.date()) == HOLIDAY else "no"),
+                        ("horizon", str(ahead + 1)),
+                        ("place", task.nodes[node]),
+                    ):
+                        errors[by, name].append(error)
+    rows = {(by, row["name"]): row for by, table in found["by"].items() for row in table}
+    assert set(rows) == set(errors)
+    for key, counted in errors.items():
+        assert rows[key]["targets"] == len(counted)
+        assert rows[key]["mae"]["cmust"] == pytest.approx(np.abs(counted).mean(), rel=1e-4)
+        assert rows[key]["bias"]["cmust"] == pytest.approx(np.mean(counted), rel=1e-3, abs=1e-4)
+        assert set(rows[key]["mae"]) == {"cmust", *NAIVE}
+
+
+def test_the_whole_is_the_evaluations_test_part(run: Path) -> None:
+    scores = evaluate(run, city())["tasks"]
+    # The cut falls into a step, which is in no part of the protocol, but is new to the model.
+    first = make_windows(city(), "purged", 4, 3)["trips"].split.starts["test"][0]
+    for name, found in backtest(run, city(), since=str(START + (int(first) + 4) * STEP))["tasks"].items():
+        assert found["origins"] == scores[name]["windows"]
+        for system, mae in found["by"]["whole"][0]["mae"].items():
+            assert mae == pytest.approx(scores[name]["systems"][system]["plain"]["mae"], rel=1e-5)
+
+
+def test_a_stretch_of_time(run: Path) -> None:
+    since, until = str(START + 230 * STEP), str(START + 240 * STEP)
+    found = backtest(run, city(), since=since, until=until)["tasks"]["trips"]
+    assert found["from"] == since and found["until"] == str(START + 239 * STEP) and found["origins"] == 8
+    whole = city()
+    values = whole.tasks["trips"].values.copy()
+    values[240:] = 1e6
+    later = replace(whole.tasks["trips"], values=values)
+    # A truth from `until` on has no say. The run does not know this city, so that it has to say what it has seen.
+    forecaster = Forecaster.load(run)
+    for name in ("trips", "visits"):
+        forecaster.tasks[name].about["seen"] = {"until": str(START + 200 * STEP)}
+    forecaster.save(run / "model", None)
+    again = backtest(run, whole.with_task(later), since=since, until=until)["tasks"]["trips"]
+    assert again["by"] == found["by"]
+    with pytest.raises(RunError, match="no window that ends by"):
+        backtest(run, whole, since=str(START + 250 * STEP))
+
+
+def test_forgetting_is_recorded_and_told(run: Path, result) -> None:
+    phases = [event for event in Run(run).history() if event["event"] == "phase"]
+    seen = [list(event["losses_of_seen"]) for event in phases if "losses_of_seen" in event]
+    assert seen == [["trips"], ["trips", "visits"], ["trips", "visits"]]
+    assert [event["kind"] for event in phases if "losses_of_seen" not in event] == ["refine", "refine"]
+    for event in phases[:3]:
+        assert event["losses_of_seen"][event["tasks"][0]] == event["best_validation_loss"]
+    told = result["forgetting"]
+    assert [row["phase"] for row in told] == ["start trips", "roll 2 visits", "roll 3 trips"]
+    assert told[0]["change"] == {"trips": 0} and told[2]["change"]["trips"] == 0
+    before, after = phases[0]["losses_of_seen"]["trips"], phases[1]["losses_of_seen"]["trips"]
+    assert told[1]["change"]["trips"] == pytest.approx(after / before - 1) and told[1]["change"]["visits"] == 0
+
+
+def test_forgetting_by_hand() -> None:
+    history = [
+        {"event": "epoch", "tasks": ["a"]},
+        {"event": "phase", "phase": "start a", "tasks": ["a"], "losses_of_seen": {"a": 2.0}},
+        {"event": "phase", "phase": "roll 2 b", "tasks": ["b"], "losses_of_seen": {"a": 2.5, "b": 4.0}},
+        {"event": "phase", "phase": "roll 3 c", "tasks": ["c"], "losses_of_seen": {"a": 3.0, "b": 3.0, "c": 1.0}},
+        {"event": "phase", "phase": "refine a", "tasks": ["a"]},
+    ]
+    changes = [row["change"] for row in forgetting(history)]
+    assert changes == [{"a": 0.0}, {"a": 0.25, "b": 0.0}, {"a": 0.5, "b": -0.25, "c": 0.0}]
+    assert forgetting([{"event": "phase", "phase": "start a", "tasks": ["a"]}]) == []
+
+
+def test_holidays(tmp_path: Path) -> None:
+    whole = city()
+    assert holidays_of(whole).tolist() == [HOLIDAY.item()]
+    bare = replace(whole, covariates={})
+    assert holidays_of(bare) is None
+    new_year = tiny_city(tiny_task("trips", start=np.datetime64("2024-12-23T00:00", "s")))
+    assert [str(day) for day in holidays_of(new_year, "us-federal")] == ["2024-12-25", "2025-01-01"]
+    path = tmp_path / "days.txt"
+    path.write_text("2024-03-22\n2024-03-08\n")
+    assert [str(day) for day in holidays_of(bare, str(path))] == ["2024-03-08", "2024-03-22"]
+    path.write_text("Easter")
+    with pytest.raises(CityError, match="no list of dates"):
+        holidays_of(bare, str(path))
+    with pytest.raises(CityError, match="cannot read holidays"):
+        holidays_of(bare, str(tmp_path / "none.txt"))
+
+
+def test_without_holidays_there_is_no_such_table(run: Path) -> None:
+    forecaster = Forecaster.load(run)
+    for name in ("trips", "visits"):
+        forecaster.tasks[name].about["seen"] = {"until": str(START + 240 * STEP)}
+    forecaster.save(run / "model", None)
+    assert "holiday" not in backtest(run, replace(city(), covariates={}))["tasks"]["trips"]["by"]
