@@ -23,7 +23,7 @@ from cmust.cli.overrides import merged, parse_overrides
 from cmust.errors import ConfigError
 from tests.cli.conftest import SMALL
 
-COMMANDS = ["demo", "inspect", "train", "settings", "evaluate", "forecast", "report", "quickstart"]
+COMMANDS = ["demo", "inspect", "train", "settings", "evaluate", "calibrate", "forecast", "report", "quickstart"]
 
 
 def run(*arguments: object, code: int = 0) -> str:
@@ -188,7 +188,7 @@ def test_forecast_writes_what_the_forecaster_says(city: Path, trained: Path, tmp
     out = tmp_path / "forecast.csv"
     run("forecast", trained, city, "--at", "2024-04-02T08:00", "--out", out)
     table = pd.read_csv(out, parse_dates=["time"])
-    assert list(table.columns) == ["time", "node", "task", "value"]
+    assert list(table.columns) == ["time", "node", "task", "value", "filled", "flag"]
     assert len(table) == 2 * 3 * 16
     expected = cmust.Forecaster.load(trained).predict(cmust.open_city(city), "taxi_pickup", "2024-04-02T08:00")
     row = table[
@@ -207,6 +207,51 @@ def test_forecast_prints_the_busiest_places(city: Path, trained: Path) -> None:
     assert "taxi_pickup, trips / 30 min (SYNTHETIC), from 2024-04-08 00:00:00" in output
     assert "and 12 more places" in output
     assert "crowd_in" not in output
+
+
+def test_calibrate_then_forecast_with_intervals(city: Path, trained: Path, tmp_path: Path) -> None:
+    assert "make them with `cmust calibrate" in error("forecast", trained, city, "--level", 0.9)
+    assert "needs 195 (4 days and a horizon)" in error("calibrate", trained, city)
+    output = run("calibrate", trained, city, "--first-days", 1, "--level", 0.8)
+    assert "coverage" in output and "weekly average" in output and "--level 0.8" in output
+    tables = json.loads((trained / "intervals.json").read_text())["tasks"]
+    shown = 100 * tables["taxi_pickup"]["systems"]["cmust"]["0.8"]["coverage"]
+    assert f"{shown:.1f} %" in output
+    output = run("forecast", trained, city, "--task", "taxi_pickup", "--level", 0.8, "--places", 2)
+    assert output.count("  from ") == 2 and output.count("  to ") == 2
+    out = tmp_path / "forecast.csv"
+    run("forecast", trained, city, "--level", 0.8, "--out", out)
+    table = pd.read_csv(out)
+    assert list(table.columns) == ["time", "node", "task", "value", "lower", "upper", "filled", "flag"]
+    assert ((table.lower <= table.upper) & (table.lower >= 0)).all()
+    assert "have seen the truth up to" in error("forecast", trained, city, "--level", 0.8, "--at", "2024-04-07T08:00")
+
+
+def test_forecast_of_a_table(city: Path, trained: Path, tmp_path: Path) -> None:
+    task = cmust.open_city(city).tasks["taxi_pickup"]
+    recent = task.select(time=slice("2024-04-02T06:00", "2024-04-02T08:00")).to_frame()
+    recent.loc[recent["node"] == task.nodes[3], "value"] = np.nan
+    recent.to_csv(tmp_path / "recent.csv", index=False)
+    output = run("forecast", trained, tmp_path / "recent.csv", "--task", "taxi_pickup", "--places", 2)
+    assert "taxi_pickup, trips / 30 min (SYNTHETIC), from 2024-04-02 08:00:00" in output
+    assert f"missing inputs, filled by the weekly average: {task.nodes[3]} 100%" in output
+    message = error("forecast", trained, tmp_path / "recent.csv")
+    assert "no column 'task', and the run has crowd_in, taxi_pickup" in message
+    out = tmp_path / "forecast.zarr.zip"
+    assert "wrote" in run("forecast", trained, tmp_path / "recent.csv", "--task", "taxi_pickup", "--out", out)
+    recent.loc[:, "value"] = np.nan
+    recent.to_csv(tmp_path / "silent.csv", index=False)
+    arguments = ("forecast", trained, tmp_path / "silent.csv", "--task", "taxi_pickup")
+    assert "100% of the observations" in error(*arguments)
+    assert "missing inputs" in run(*arguments, "--max-missing", 1)
+
+
+def test_rolling_origin(city: Path, trained: Path) -> None:
+    output = run("evaluate", trained, city, "--rolling-origin")
+    assert "weekday" in output and "2024-04-01" in output and "after phase" in output
+    assert list(json.loads((trained / "backtest.json").read_text())["tasks"]) == ["crowd_in", "taxi_pickup"]
+    assert "--rolling-origin" in error("evaluate", trained, city, "--since", "2024-04-06T00:00")
+    assert "--part" in error("evaluate", trained, city, "--rolling-origin", "--part", "test")
 
 
 def test_report(city: Path, trained: Path, tmp_path: Path) -> None:
@@ -250,7 +295,7 @@ def test_wrong_city(trained: Path, tmp_path: Path) -> None:
 def test_bad_time_and_bad_ending(city: Path, trained: Path, tmp_path: Path) -> None:
     assert "is not a time" in error("forecast", trained, city, "--at", "tomorrow")
     assert "is not a step" in error("forecast", trained, city, "--at", "2024-04-02T08:10")
-    assert ".csv or .parquet" in error("forecast", trained, city, "--out", tmp_path / "forecast.xlsx")
+    assert ".csv, .parquet, .nc or .zarr.zip" in error("forecast", trained, city, "--out", tmp_path / "forecast.xlsx")
     assert not list(tmp_path.iterdir())
 
 

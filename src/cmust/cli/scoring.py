@@ -109,6 +109,7 @@ def calibrate(
             show_default=False,
         ),
     ] = None,
+    first_days: Annotated[int, typer.Option(min=1, help="Days of errors before there is an interval.")] = 4,
     since: Since = None,
     until: Until = None,
 ) -> None:
@@ -125,7 +126,7 @@ def calibrate(
     from cmust.cli.tables import coverage_table
     from cmust.intervals.conformal import Adaptation
 
-    adaptation = Adaptation(levels=tuple(level)) if level else Adaptation()
+    adaptation = Adaptation(levels=tuple(level or Adaptation.levels), first_days=first_days)
     with scoring_progress() as progress:
         result = cmust.calibrate(
             run, cmust.open_city(city), adaptation=adaptation, since=since, until=until, progress=progress
