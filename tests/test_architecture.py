@@ -18,10 +18,12 @@ LAYERS: list[set[str]] = [
     {"metrics", "naive", "profile", "prompts", "board"},
     {"rolling"},
     {"settings", "run"},
+    {"report"},
+    {"bundle"},
     {"forecaster"},
     {"evaluation", "fitting", "comparison", "origins", "observations", "forecast_table", "holidays"},
     {"backtest", "calibration"},
-    {"baselines", "report"},
+    {"baselines"},
     {"experiments", "quickstart"},
     {"cli"},
     {"__main__"},
@@ -41,6 +43,7 @@ ONLY: dict[str, set[str]] = {
     "prompts": {"model", "errors"},
     "rolling": {"model", "windows", "prompts", "metrics", "errors", "files"},
     "report": {"run", "city", "errors", "files"},
+    "bundle": {"model", "prompts", "run", "report", "errors", "files"},
 }
 LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}
 HOMES = {"City": "city", "Forecaster": "forecaster", "Task": "city", "demo_city": "demo", "evaluate": "evaluation"}

@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from cmust import Forecaster, evaluate
+from cmust.bundle.schema import digest
 from cmust.errors import CityError, CmustError, ConfigError, RunError
 from cmust.rolling import state as store
 from cmust.run import Run
@@ -247,8 +248,12 @@ def test_corrupted_model_json(run: Path) -> None:
         {"checksums": []},
         {"city": None, "tasks": {"other": about["tasks"]["trips"]}},
     ):
-        path.write_text(json.dumps({**about, **change}))
-        with pytest.raises(RunError, match="does not fit together"):
+        changed = {**about, **change}
+        path.write_text(json.dumps(changed))
+        with pytest.raises(RunError, match=r"model\.json was changed"):
+            Forecaster.load(run)
+        path.write_text(json.dumps({**changed, "digest": digest(changed)}))
+        with pytest.raises(RunError, match=r"do(es)? not fit"):
             Forecaster.load(run)
     path.write_text(json.dumps({**about, "schema": 99}))
     with pytest.raises(RunError, match=r"schema 99.*update"):

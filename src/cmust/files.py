@@ -1,6 +1,7 @@
 """Atomic writes: a reader sees the old file or the new one, whatever kills the writer."""
 
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -49,3 +50,32 @@ def write_text(target: Path | str, text: str) -> None:
     """Write ``text`` to ``target`` atomically, UTF-8."""
     with atomic_path(target) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+@contextmanager
+def atomic_folder(target: Path | str) -> Iterator[Path]:
+    """Yield a temporary folder beside ``target``; on success rename it to ``target``, on any failure remove it.
+
+    Raises:
+        CmustError: there is something at ``target`` other than an empty folder, or the place cannot be written to.
+    """
+    target = Path(target)
+    try:
+        if target.exists() and not (target.is_dir() and not any(target.iterdir())):
+            raise CmustError(f"{target} exists already; remove it or choose another name")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent))
+    except OSError as error:
+        raise CmustError(
+            f"cannot write {target}: {error.strerror or error}; choose a place that can be written to"
+        ) from error
+    try:
+        yield temporary
+        umask = os.umask(0)
+        os.umask(umask)
+        temporary.chmod(0o777 & ~umask)
+        os.rename(temporary, target)
+    except OSError as error:
+        raise CmustError(f"cannot write {target}: {error.strerror or error}; free some space and try again") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)

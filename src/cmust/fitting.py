@@ -238,8 +238,9 @@ def _train(fabric: Fabric, city: City, run: Run, settings: Settings, watcher: Wa
     trainer.run()
     fabric.barrier()
     forecaster = _assemble(city, run, settings, windows, parts, shapes)
+    forecaster.star = trainer.star
     if fabric.is_global_zero:
-        forecaster.save(run.model_folder, trainer.star)
+        forecaster.save(run.model_folder)
         if board:
             board.close()
     fabric.barrier()

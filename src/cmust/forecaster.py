@@ -4,33 +4,30 @@ Shapes: T input steps, F forecast steps, N nodes, C channels, L slots a day.
 """
 
 import hashlib
-import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, overload
 
 import numpy as np
 import numpy.typing as npt
 import torch
 import xarray as xr
-from pydantic import ValidationError
 from torch import Tensor
 
+from cmust import bundle
 from cmust.city import City, Task
 from cmust.clock import calendar
 from cmust.errors import CityError, RunError
-from cmust.files import write_text
+from cmust.files import atomic_folder, write_text
 from cmust.intervals.state import FILE as INTERVALS
 from cmust.intervals.state import TaskIntervals, read_intervals
 from cmust.model import Head, ModelConfig, Trunk, forecast
 from cmust.prompts import FreePrompt, NoPrompt, SamplingAutoencoder, SummaryPrompt
 from cmust.recent import MAX_MISSING, Recent, recent_steps
 from cmust.rolling import state as store
-from cmust.run import Run, read_json
 from cmust.seasonal import week_slot
 from cmust.windows import Frame, Scaler, Split, Windows
-
-SCHEMA = 1
 
 
 @dataclass
@@ -65,7 +62,9 @@ class Forecaster:
         reference: first time of the training city; years are counted from it.
         frame: standardises coordinates.
         tasks: by name, in the order of training.
-        home: the folder it was loaded from, where its calibrated intervals are; None for none.
+        star: ``W*`` after rolling, for tasks to come; None without rolling.
+        record: how it came to be, for the card of a bundle (:class:`cmust.bundle.schema.Record`).
+        home: the run folder or bundle it belongs to, where its calibrated intervals are; None for none.
     """
 
     config: ModelConfig
@@ -75,6 +74,8 @@ class Forecaster:
     reference: np.datetime64
     frame: Frame
     tasks: dict[str, TaskModel] = field(default_factory=dict)
+    star: dict[str, Tensor] | None = None
+    record: dict[str, Any] = field(default_factory=dict)
     home: Path | None = None
 
     # ------------------------------------------------------------ forecasting
@@ -228,17 +229,12 @@ class Forecaster:
 
     # ------------------------------------------------------------ files
 
-    def save(self, folder: Path, star: dict[str, Tensor] | None) -> None:
-        """Write the ``model`` folder: weights first, ``model.json`` with their checksums last.
-
-        Args:
-            folder: of the model.
-            star: ``W*`` after rolling, kept for tasks to come.
-        """
-        files = {}
-        if star is not None:
-            store.save(folder / "trunk.safetensors", {"trunk": star}, {"schema": SCHEMA})
-            files["trunk.safetensors"] = _checksum(folder / "trunk.safetensors")
+    def save(self, folder: Path) -> dict[str, Any]:
+        """Write the ``model`` folder: weights first, ``model.json`` with their checksums last; its content."""
+        files = []
+        if self.star is not None:
+            files.append("trunk.safetensors")
+            store.save(folder / files[-1], {"trunk": self.star}, {})
         for name, model in self.tasks.items():
             tensors = {"trunk": model.trunk.state_dict(), "head": model.head.state_dict()}
             if model.encoder is not None:
@@ -247,61 +243,62 @@ class Forecaster:
                 "average": torch.from_numpy(model.average),
                 "profile": torch.from_numpy(model.profile),
             }
-            path = folder / "tasks" / f"{name}.safetensors"
-            store.save(path, tensors, {"schema": SCHEMA, "task": name})
-            files[f"tasks/{name}.safetensors"] = _checksum(path)
-        about = {
-            "schema": SCHEMA,
-            "city": self.city,
-            "protocol": self.protocol,
-            "model": self.config.model_dump(),
-            "slots_per_day": self.slots_per_day,
-            "reference": str(self.reference),
-            "frame": {"mean": self.frame.mean.tolist(), "std": self.frame.std.tolist()},
-            "tasks": {name: model.about for name, model in self.tasks.items()},
-            "checksums": files,
-        }
-        write_text(folder / "model.json", json.dumps(about) + "\n")
+            files.append(f"tasks/{name}.safetensors")
+            store.save(folder / files[-1], tensors, {"task": name})
+        return bundle.write_model(
+            folder,
+            {
+                "city": self.city,
+                "protocol": self.protocol,
+                "model": self.config.model_dump(),
+                "slots_per_day": self.slots_per_day,
+                "reference": str(self.reference),
+                "frame": {"mean": self.frame.mean.tolist(), "std": self.frame.std.tolist()},
+                "tasks": {name: model.about for name, model in self.tasks.items()},
+                "record": self.record,
+            },
+            files,
+        )
 
     @classmethod
-    def load(cls, run: Path | str) -> "Forecaster":
-        """The forecaster of a finished run folder. Nothing in it can run code.
+    def load(cls, path: Path | str) -> "Forecaster":
+        """The forecaster of a finished run folder or of a bundle. Nothing in it can run code.
 
         Raises:
-            RunError: not a run folder, not finished, of a newer schema, or damaged.
+            RunError: it is neither, not finished, of a newer schema, or damaged.
         """
-        folder = Run(run).model_folder
-        if not (folder / "model.json").exists():
-            Run(run).config()  # names a folder that is no run at all; the model needs no other file
-        about = read_json(folder / "model.json", f"run {run} has no model yet; finish it with `cmust train`")
-        if about.get("schema") != SCHEMA:
-            raise RunError(
-                f"{folder / 'model.json'} has schema {about.get('schema')!r}, this version reads {SCHEMA}; update cmust"
-            )
+        folder = bundle.find_model(path)
+        document = bundle.read_model(folder)
+        forecaster = cls(
+            config=ModelConfig(**document["model"]),
+            city=document["city"],
+            protocol=document["protocol"],
+            slots_per_day=document["slots_per_day"],
+            reference=np.datetime64(document["reference"], "s"),
+            frame=Frame(np.array(document["frame"]["mean"]), np.array(document["frame"]["std"])),
+            record=document["record"],
+            home=Path(path),
+        )
+        channels = tuple(sorted({len(task["channels"]) for task in document["tasks"].values()}))
+        files = {name: store.load(folder / name).tensors for name in document["checksums"]}
         try:
-            forecaster = cls(
-                config=ModelConfig(**about["model"]),
-                city=about["city"],
-                protocol=about["protocol"],
-                slots_per_day=about["slots_per_day"],
-                reference=np.datetime64(about["reference"], "s"),
-                frame=Frame(np.array(about["frame"]["mean"]), np.array(about["frame"]["std"])),
-                home=Path(run),
-            )
-            for name in about["tasks"]:
-                path = folder / "tasks" / f"{name}.safetensors"
-                _verify(path, about["checksums"][f"tasks/{name}.safetensors"])
-                forecaster.tasks[name] = forecaster._load_task(path, about)
-        except (AttributeError, KeyError, TypeError, ValueError, ValidationError, RuntimeError) as error:
-            raise RunError(
-                f"the model in {folder} does not fit together ({error}); restore it from a copy or train again"
-            ) from error
+            tensors = [tensor for groups in files.values() for group in groups.values() for tensor in group.values()]
+            elements = sum(tensor.numel() for tensor in tensors)
+            trunk = bundle.expected_trunk(forecaster.config, forecaster.slots_per_day, channels, elements)
+            for name, task in document["tasks"].items():
+                groups = files[f"tasks/{name}.safetensors"]
+                bundle.check_weights(groups, trunk, forecaster.config, task)
+                forecaster.tasks[name] = forecaster._task_model(groups, channels, task)
+            if star := files.get("trunk.safetensors"):
+                bundle.check_weights(star, trunk, forecaster.config, None)
+                forecaster.star = star["trunk"]
+        except RunError as error:
+            raise RunError(f"the weights in {folder} do not fit: {error}; restore them from a copy") from error
         return forecaster
 
-    def _load_task(self, path: Path, about: dict[str, Any]) -> TaskModel:
-        tensors = store.load(path).tensors
-        task = about["tasks"][path.stem]
-        channels = tuple(sorted({len(other["channels"]) for other in about["tasks"].values()}))
+    def _task_model(
+        self, tensors: dict[str, dict[str, Tensor]], channels: tuple[int, ...], task: dict[str, Any]
+    ) -> TaskModel:
         trunk = Trunk(self.config, self.slots_per_day, channels)
         trunk.load_state_dict(tensors["trunk"])
         weights = tensors["head"]
@@ -312,9 +309,62 @@ class Forecaster:
             width = tensors["encoder"]["encoder.weight"].shape[::-1]
             encoder = SamplingAutoencoder(*width)
             encoder.load_state_dict(tensors["encoder"])
-        trunk.eval()
         season = {name: table.numpy() for name, table in tensors["season"].items()}
-        return TaskModel(trunk, head.eval(), encoder, season["average"], season["profile"], task)
+        return TaskModel(trunk.eval(), head.eval(), encoder, season["average"], season["profile"], task)
+
+    # ------------------------------------------------------------ bundles
+
+    def save_pretrained(self, folder: Path | str, *, license: str | None = None) -> None:
+        """Write a bundle: the model's files and its card, README.md, in one new folder.
+
+        Args:
+            folder: must not exist, or be empty; a kill leaves no half bundle under this name.
+            license: an identifier such as ``cc-by-4.0``, for the card.
+
+        Raises:
+            CmustError: the folder is taken or cannot be written.
+            RunError: the run's ``config.json`` or ``evaluation.json`` is damaged.
+        """
+        record = {**self.record, **(bundle.read_record(self.home) if self.home else {})}
+        if license is not None:
+            record["license"] = license
+        with atomic_folder(folder) as temporary:
+            document = replace(self, record=record).save(temporary)
+            write_text(temporary / "README.md", bundle.render_card(document))
+
+    @classmethod
+    def from_pretrained(cls, name: Path | str, **options: Any) -> "Forecaster":
+        """The forecaster of a bundle: a local folder, or a repository of the hub.
+
+        Args:
+            name: a folder, or ``OWNER/NAME`` (needs the extra ``cmust[hub]``).
+            options: of the hub: ``revision``, ``token``, ``cache_dir``, ``force_download``, ``local_files_only``.
+
+        Raises:
+            RunError: there is no such bundle, or it is damaged.
+            CmustError: it has to be fetched, and the hub's library is missing.
+        """
+        return cls.load(name if Path(name).exists() else bundle.fetch(str(name), **options))
+
+    def push_to_hub(self, repo_id: str, *, license: str | None = None, **options: Any) -> str:
+        """Upload a bundle of this forecaster to the hub (needs the extra ``cmust[hub]``).
+
+        Args:
+            repo_id: ``OWNER/NAME``; made where it does not exist.
+            license: as for :meth:`save_pretrained`.
+            options: ``private``, ``token``, ``commit_message``, ``branch``, ``create_pr``.
+
+        Returns:
+            The address of the commit.
+
+        Raises:
+            CmustError: the hub's library is missing.
+            RunError: the hub refuses, or cannot be reached.
+        """
+        with TemporaryDirectory() as place:
+            folder = Path(place) / "bundle"
+            self.save_pretrained(folder, license=license)
+            return bundle.push(folder, repo_id, **options)
 
 
 def _prompt_like(config: ModelConfig, weights: dict[str, Tensor]) -> torch.nn.Module:
@@ -343,22 +393,6 @@ def _labelled(values: npt.NDArray[np.float32], recent: Recent, steps: int, about
         attrs=about,
     )
     return array.squeeze("channel", drop=True) if len(task.channels) == 1 else array
-
-
-def _checksum(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _verify(path: Path, expected: str) -> None:
-    if not path.exists():
-        raise RunError(f"{path} is missing; restore the whole run folder or train again")
-    found = _checksum(path)
-    if found != expected:
-        raise RunError(
-            f"{path} was changed or truncated (sha256 {found[:12]}..., expected {expected[:12]}...); restore it "
-            f"from a copy or train again"
-        )
 
 
 def _short(value: Any) -> str:

@@ -12,6 +12,9 @@ from cmust.errors import RunError
 from cmust.files import write_text
 
 SCHEMA = 1
+"""Of ``config.json``."""
+MODEL_SCHEMA = 2
+"""Of ``model.json``, whose fields and older layouts ``bundle`` knows."""
 
 
 class Run:

@@ -78,7 +78,7 @@ def test_phases_keep_their_order_and_an_open_one_says_so(run_folder: Path) -> No
 def test_unknown_schema(run_folder: Path, edit: Edit) -> None:
     edit(run_folder / "model" / "model.json", lambda content: content.update(schema="two"))
     with pytest.raises(
-        RunError, match=r"model\.json has schema 'two', this version of cmust reads 1: make the run again"
+        RunError, match=r"model\.json has schema 'two', this version of cmust reads 1 and 2: make the run again"
     ):
         write_report(run_folder)
     edit(run_folder / "model" / "model.json", lambda content: content.update(schema=1))

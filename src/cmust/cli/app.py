@@ -7,7 +7,7 @@ import typer
 from typer.core import TyperGroup
 
 from cmust import __version__
-from cmust.cli import data, quickstart, scoring, training
+from cmust.cli import bundles, data, quickstart, scoring, training
 from cmust.cli.later import EXTERNAL, add_later
 from cmust.errors import CmustError
 
@@ -66,7 +66,7 @@ def _program(
     """
 
 
-for module in (data, training, scoring, quickstart):
+for module in (data, training, scoring, bundles, quickstart):
     module.add_to(app)
 for group in EXTERNAL:
     if find_spec(group.module):

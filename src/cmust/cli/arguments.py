@@ -8,6 +8,7 @@ import typer
 
 CityFile = Annotated[Path, typer.Argument(metavar="CITY", help="A city file, NAME.zarr.zip.", show_default=False)]
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.", show_default=False)]
+ModelFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder or a bundle.", show_default=False)]
 
 
 def is_first_process() -> bool:

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from cmust.cli.arguments import CityFile, RunFolder
+from cmust.cli.arguments import CityFile, ModelFolder, RunFolder
 from cmust.errors import ConfigError
 
 WIDE = 110
@@ -22,7 +22,7 @@ Until = Annotated[
 
 
 def evaluate(
-    run: RunFolder,
+    run: ModelFolder,
     city: CityFile,
     part: Annotated[
         Literal["train", "validation", "test"] | None,
@@ -80,7 +80,8 @@ def evaluate(
         console = Console()
         fitting = METRICS if console.width >= WIDE else (PLAIN_MAE, MASKED_MAE)
         console.print(score_table(evaluation, fitting))
-        typer.echo(f"wrote {run / 'evaluation.json'}; look at it with: cmust report {run}")
+        hint = f"; look at it with: cmust report {run}" if (run / "config.json").exists() else ""
+        typer.echo(f"wrote {run / 'evaluation.json'}{hint}")
 
 
 def _backtest(run: Path, city: Path, since: str | None, until: str | None, holidays: str | None) -> None:
@@ -99,7 +100,7 @@ def _backtest(run: Path, city: Path, since: str | None, until: str | None, holid
 
 
 def calibrate(
-    run: RunFolder,
+    run: ModelFolder,
     city: CityFile,
     level: Annotated[
         list[float] | None,
@@ -138,7 +139,7 @@ def calibrate(
 
 
 def forecast(
-    run: RunFolder,
+    run: ModelFolder,
     data: Annotated[
         Path,
         typer.Argument(

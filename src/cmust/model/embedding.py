@@ -54,10 +54,14 @@ class Embedding(nn.Module):
 
 
 def positional_encoding(steps: int, width: int) -> Tensor:
-    """Sines and cosines of the step within the window, ``(steps, width)`` (Eq. 14)."""
-    position = torch.arange(steps, dtype=torch.float32).unsqueeze(1)
-    angle = position * torch.exp(torch.arange(0, width, 2, dtype=torch.float32) * (-math.log(10000.0) / width))
-    encoding = torch.zeros(steps, width)
+    """Sines and cosines of the step within the window, ``(steps, width)`` (Eq. 14).
+
+    Computed even where weights are only laid out (``meta``).
+    """
+    position = torch.arange(steps, dtype=torch.float32, device="cpu").unsqueeze(1)
+    rank = torch.arange(0, width, 2, dtype=torch.float32, device="cpu")
+    angle = position * torch.exp(rank * (-math.log(10000.0) / width))
+    encoding = torch.zeros(steps, width, device="cpu")
     encoding[:, 0::2] = torch.sin(angle)
     encoding[:, 1::2] = torch.cos(angle)[:, : width // 2]
     return encoding

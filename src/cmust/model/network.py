@@ -125,10 +125,17 @@ def recent_ratio(observed: Tensor, expected: Tensor) -> Tensor:
     return ((observed + 5) / (expected + 5)).nan_to_num(1.0).clamp(0.2, 5)
 
 
-def forecast(trunk: Trunk, head: Head, inputs: Inputs) -> Tensor:
-    """The forecast ``(B, F, N, C)`` in original units."""
+def forecast(trunk: Trunk, head: Head, inputs: Inputs, prompt: Tensor | None = None) -> Tensor:
+    """The forecast ``(B, F, N, C)`` in original units.
+
+    Args:
+        trunk, head: of the task.
+        inputs: of the windows.
+        prompt: ``(T or 1, N, d_p)``; the head's own when not given.
+    """
     channels = inputs.values.shape[-1]
-    context = (inputs.slot, inputs.dow, inputs.stamp, inputs.place, head.prompt(), channels)
+    prompt = head.prompt() if prompt is None else prompt
+    context = (inputs.slot, inputs.dow, inputs.stamp, inputs.place, prompt, channels)
     if not trunk.config.seasonal:
         plain: Tensor = trunk((inputs.values - head.mean) / head.std, *context)
         return plain * head.std + head.mean

@@ -45,7 +45,7 @@ def score_markdown(evaluation: dict[str, Any]) -> str:
     """
     checked = check_evaluation(evaluation)
     lines = [
-        f"{_plain(_title(checked))}.",
+        f"{markdown_text(_title(checked))}.",
         "",
         "| task | system | " + " | ".join(metric.title for metric in METRICS) + " |",
         "|---|---|" + "--:|" * len(METRICS),
@@ -53,10 +53,19 @@ def score_markdown(evaluation: dict[str, Any]) -> str:
     for name, task in checked.tasks.items():
         for row, system in enumerate(ordered_systems(task)):
             cells = " | ".join(_markdown_cell(task, system, metric) for metric in METRICS)
-            lines.append(f"| {_plain(name) if row == 0 else ''} | {_plain(label(system))} | {cells} |")
+            lines.append(f"| {markdown_text(name) if row == 0 else ''} | {markdown_text(label(system))} | {cells} |")
     lines += ["", headline(checked), ""]
-    lines += [f"- {_plain(name)}: {_plain(' '.join(judge(task).sentences))}" for name, task in checked.tasks.items()]
+    lines += [
+        f"- {markdown_text(name)}: {markdown_text(' '.join(judge(task).sentences))}"
+        for name, task in checked.tasks.items()
+    ]
     return "\n".join(lines) + "\n"
+
+
+def markdown_text(text: str) -> str:
+    """Text that Markdown takes as it is, on one line of a table."""
+    # An underscore inside a word is no emphasis.
+    return re.sub(r"([\\|*`<\[]|(?<!\w)_|_(?!\w))", r"\\\1", " ".join(text.split()))
 
 
 def _title(evaluation: Evaluation) -> str:
@@ -82,9 +91,3 @@ def _markdown_cell(task: TaskEvaluation, system: str, metric: Metric) -> str:
     shown = metric.show(metric.of(task.systems[system]))
     shown = f"**{shown}**" if is_best(task, system, metric) else shown
     return f"{shown} (!)" if system in NAIVE and beats_ours(task, system, metric) else shown
-
-
-def _plain(text: str) -> str:
-    """Text that Markdown takes as it is, on one line of a table."""
-    # An underscore inside a word is no emphasis.
-    return re.sub(r"([\\|*`<\[]|(?<!\w)_|_(?!\w))", r"\\\1", " ".join(text.split()))

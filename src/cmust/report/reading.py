@@ -3,6 +3,7 @@
 import json
 import math
 import zipfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -12,11 +13,14 @@ from numpy.typing import NDArray
 from pydantic import AfterValidator, BaseModel, ValidationError
 
 from cmust.errors import RunError
+from cmust.run import MODEL_SCHEMA
 
 M = TypeVar("M", bound=BaseModel)
 
 SCHEMA = 1
-"""The one layout of ``evaluation.json`` and of ``model/model.json`` this version reads."""
+"""The one layout of ``evaluation.json`` this version reads."""
+MODEL_SCHEMAS = range(1, MODEL_SCHEMA + 1)
+"""The layouts of ``model/model.json``; what a report needs of it is the same in all."""
 
 
 def _finite_or_none(value: float | None) -> float | None:
@@ -197,6 +201,8 @@ def read_run(folder: Path) -> RunFiles:
     if not folder.is_dir():
         raise RunError(f"{folder} is not a folder; give the run folder that `cmust train` wrote")
     if not (folder / "config.json").is_file():
+        if (folder / "model.json").is_file():
+            raise RunError(f"{folder} is a bundle: it has no history to report; its scores are in its README.md")
         raise RunError(f"{folder} is not a run folder: it has no config.json; give the folder that `cmust train` wrote")
     config = _read_object(folder / "config.json")
     history = _read_history(folder / "history.jsonl")
@@ -227,11 +233,11 @@ def check_evaluation(content: dict[str, Any], where: str = "evaluation") -> Eval
     return evaluation
 
 
-def _check_schema(content: dict[str, Any], where: str, remedy: str) -> None:
+def _check_schema(content: dict[str, Any], where: str, remedy: str, known: Sequence[int] = (SCHEMA,)) -> None:
     schema = content.get("schema")
-    if schema != SCHEMA:
+    if schema not in known:
         raise RunError(
-            f"{where} has schema {schema!r}, this version of cmust reads {SCHEMA}: "
+            f"{where} has schema {schema!r}, this version of cmust reads {' and '.join(map(str, known))}: "
             f"{remedy}, or use the version that wrote it"
         )
 
@@ -297,7 +303,7 @@ def _read_model(path: Path) -> ModelFile | None:
     if not path.is_file():
         return None
     content = _read_object(path)
-    _check_schema(content, str(path), "make the run again")
+    _check_schema(content, str(path), "make the run again", MODEL_SCHEMAS)
     model = _checked(ModelFile, content, str(path))
     for name, task in model.tasks.items():
         lengths = {"lon": len(task.lon), "lat": len(task.lat)}

@@ -57,9 +57,7 @@ def rolling_plan(tasks: Sequence[str], config: TrainingConfig) -> list[Phase]:
             )
         )
     for task in tasks:
-        phases.append(
-            Phase(f"refine {task}", "refine", (task,), "star", fine, config.refine_epochs, delivers=True)
-        )
+        phases.append(Phase(f"refine {task}", "refine", (task,), "star", fine, config.refine_epochs, delivers=True))
     return phases
 
 

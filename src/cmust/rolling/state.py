@@ -51,11 +51,12 @@ def load(path: Path) -> Saved:
             values = json.loads((file.metadata() or {})["values"])
             for flat in file.keys():  # noqa: SIM118 (not a dictionary)
                 group, _, name = flat.partition("|")
-                tensors.setdefault(group, {})[name] = file.get_tensor(flat)
+                # A copy is aligned in memory; products of what lies in the file at odd places differ in the last bit.
+                tensors.setdefault(group, {})[name] = file.get_tensor(flat).clone()
     except FileNotFoundError as error:
         raise RunError(
             f"{path} is missing; the run is incomplete: train it again, or give the whole run folder"
         ) from error
-    except (SafetensorError, OSError, KeyError, ValueError) as error:
+    except (SafetensorError, OSError, KeyError, ValueError, TypeError, RecursionError) as error:
         raise RunError(f"{path} is damaged ({reason(error)}); restore it from a copy or train again") from error
     return Saved(tensors, values)

@@ -1,0 +1,124 @@
+"""Weights against what ``model.json`` announces, before any memory is taken for them.
+
+The expected tensors are made on the ``meta`` device, where a tensor of terabytes costs nothing: a description that
+asks for more than its files hold is refused, and what is built afterwards is no larger than they are.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from cmust.errors import RunError
+from cmust.model import Head, ModelConfig, Trunk
+from cmust.prompts import FreePrompt, NoPrompt, SamplingAutoencoder, SummaryPrompt
+
+Tensors = dict[str, Tensor]
+Groups = dict[str, Tensors]
+
+
+def expected_trunk(config: ModelConfig, slots_per_day: int, channels: tuple[int, ...], elements: int) -> Tensors:
+    """Names, shapes and types of a trunk's weights, without memory.
+
+    Args:
+        config: of the network.
+        slots_per_day: rows of the time-of-day table.
+        channels: numbers of channels the trunk serves.
+        elements: how many numbers its files hold; what asks for more blocks or steps is not even laid out.
+
+    Raises:
+        RunError: it does.
+    """
+    if max(config.blocks * config.self_repeats, config.input_steps * config.d_h) > elements:
+        raise RunError(f"the settings ask for a larger network than the {elements} numbers in its files")
+    with _without_memory():
+        return Trunk(config, slots_per_day, channels).state_dict()
+
+
+def check_weights(found: Groups, trunk: Tensors, config: ModelConfig, task: dict[str, Any] | None) -> None:
+    """Compare names, shapes and types, and see that all numbers are finite.
+
+    Args:
+        found: the tensors of a file, by group.
+        trunk: of :func:`expected_trunk`.
+        config: of the network.
+        task: what ``model.json`` says of the task; None for ``W*``, which is a trunk alone.
+
+    Raises:
+        RunError: in one line, the first that does not fit.
+    """
+    expected = {"trunk": trunk}
+    if task is not None:
+        with _without_memory():
+            expected |= _expected_head(found, config, task)
+    _same_names(set(expected), set(found), "group")
+    for group, tensors in expected.items():
+        _same_names(set(tensors), set(found[group]), f"tensor of {group}")
+        for name, tensor in tensors.items():
+            _check_tensor(f"{group}.{name}", tensor, found[group][name])
+    if task is not None and not bool((found["head"]["std"] > 0).all()):
+        raise RunError("head.std is not positive")
+
+
+class _NoDraws(TorchFunctionMode):
+    """Leaves out random initial weights: drawing them for ``meta`` loads half of PyTorch's compiler."""
+
+    DRAWS = (Tensor.normal_, Tensor.uniform_, nn.init.normal_, nn.init.uniform_, nn.init.kaiming_uniform_)
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func in self.DRAWS:
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **(kwargs or {}))
+
+
+@contextmanager
+def _without_memory() -> Iterator[None]:
+    with torch.device("meta"), _NoDraws():
+        yield
+
+
+def _expected_head(found: Groups, config: ModelConfig, task: dict[str, Any]) -> Groups:
+    nodes, channels = len(task["nodes"]), len(task["channels"])
+    slots = 86_400 // task["interval"]
+    width = _summary_width(found)
+    prompt: nn.Module
+    if not config.prompts:
+        prompt = NoPrompt(config.d_p)
+    elif config.prompt == "summary":
+        prompt = SummaryPrompt(torch.empty(nodes, width), config.d_p)
+    else:
+        prompt = FreePrompt(torch.empty(config.input_steps, nodes, config.d_p))
+    expected = {"head": Head(config, prompt, torch.empty(channels), torch.empty(channels)).state_dict()}
+    if "encoder" in found:
+        expected["encoder"] = SamplingAutoencoder(slots * channels, width).state_dict()
+    table = torch.empty(7 * slots, nodes, channels)
+    return {**expected, "season": {"average": table, "profile": table}}
+
+
+def _summary_width(found: Groups) -> int:
+    """The width of the task's summary is stated nowhere but in its own tensors; at least 1."""
+    for group, name in (("encoder", "encoder.bias"), ("head", "prompt.summary")):
+        tensor = found.get(group, {}).get(name)
+        if tensor is not None and tensor.ndim:
+            return max(1, tensor.shape[-1])
+    return 1
+
+
+def _same_names(expected: set[str], found: set[str], what: str) -> None:
+    for problem, names in (("lacks", expected - found), ("has an unknown", found - expected)):
+        if names:
+            raise RunError(f"it {problem} {what}: {min(names)!r:.120}")
+
+
+def _check_tensor(name: str, expected: Tensor, found: Tensor) -> None:
+    for what, wanted, given in (
+        ("shape", tuple(expected.shape), tuple(found.shape)),
+        ("type", expected.dtype, found.dtype),
+    ):
+        if wanted != given:
+            raise RunError(f"{name} has {what} {given}, the settings need {wanted}")
+    if not bool(torch.isfinite(found).all()):
+        raise RunError(f"{name} holds NaN or infinite numbers")
