@@ -1,5 +1,6 @@
 """Forecasts on disk: the same numbers in every format."""
 
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -105,3 +106,13 @@ def test_what_cannot_be_written_leaves_nothing(
     with pytest.raises(CmustError, match=r"NetCDF needs h5netcdf: pip install 'cmust\[netcdf\]'"):
         write_forecasts(forecasts, tmp_path / "f.nc")
     assert not list(tmp_path.iterdir())
+
+
+def test_forecasting_does_not_load_what_only_training_needs() -> None:
+    """In a process of its own: Lightning is half of the start-up time."""
+    program = (
+        "import sys\nfrom cmust import Forecaster\nimport cmust.observations, cmust.forecast_table\n"
+        "print(*sorted({'lightning_fabric', 'tensorboard', 'matplotlib', 'duckdb'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "\n"

@@ -16,14 +16,14 @@ NOTHING = "—"
 
 def coverage_table(result: dict[str, Any]) -> Table:
     """Coverage, width and interval score per task, system and level, of what :func:`cmust.calibrate` returns."""
-    headings = ("task", "interval", "around", "coverage", "lowest to highest group", "width", "interval score")
+    headings = ("task", "interval", "around", "coverage", "of groups", "width", "interval\nscore")
     table = _table("intervals, each judged by truth it could not know", headings, left=3)
     for name, task in result["tasks"].items():
         for level in next(iter(task["systems"].values())):
             for system, scores in task["systems"].items():
                 own = scores[level]
                 groups = [share for share in own["per_group"]["coverage"] if share is not None]
-                spread = f"{_percent(min(groups))} to {_percent(max(groups))}" if groups else NOTHING
+                spread = f"{100 * min(groups):.0f}-{100 * max(groups):.0f} %" if groups else NOTHING
                 table.add_row(
                     escape(name),
                     f"{100 * float(level):g} %",
@@ -89,7 +89,7 @@ def _forgetting(rows: list[dict[str, Any]]) -> Table:
 def _table(title: str | None, headings: tuple[str, ...], left: int) -> Table:
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for number, heading in enumerate(headings):
-        table.add_column(heading, justify="left" if number < left else "right", overflow="fold")
+        table.add_column(heading, justify="left" if number < left else "right", no_wrap=number < left)
     return table
 
 

@@ -1,9 +1,14 @@
 """Rolling adaptation (RoAda): phases as data, stability of weights, one epoch loop, resume."""
 
+from typing import TYPE_CHECKING, Any
+
 from cmust.rolling.config import TrainingConfig, training_config
 from cmust.rolling.plan import PLANS, Phase, epochs_by_task, joint_plan, rolling_plan, single_plan
 from cmust.rolling.stability import Stability
-from cmust.rolling.trainer import Trainer
+
+# The trainer needs Lightning, half of a forecast's start-up time: it is imported when it is first used.
+if TYPE_CHECKING:
+    from cmust.rolling.trainer import Trainer
 
 __all__ = [
     "PLANS",
@@ -17,3 +22,11 @@ __all__ = [
     "single_plan",
     "training_config",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name != "Trainer":
+        raise AttributeError(f"module 'cmust.rolling' has no attribute {name!r}")
+    from cmust.rolling.trainer import Trainer
+
+    return Trainer
