@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from cmust.errors import RunError
+from cmust.errors import CityError, RunError
 from cmust.model import forecast
 from cmust.model.losses import loss_terms
 from tests.rolling.tiny import small_city, tiny_trainer
@@ -93,14 +93,20 @@ def test_delivered_weights_are_the_best_ones(scheme: str) -> None:
         if event["event"] == "phase" and event["kind"] in ("refine", "single"):
             phases[event["tasks"][0]] = event
 
+    def spoil(phase, epoch: int) -> None:
+        """Whatever was learned, the last epoch is not the best."""
+        if phase.delivers and epoch == phase.epochs:
+            trainer.trunk.fusion["1"].output.bias.data.add_(5)
+
     trainer = tiny_trainer(
         scheme=scheme,
-        training={"rate": 0.03, "start_epochs": 6, "refine_epochs": 6, "delta": 0},
+        training={"rate": 0.03, "start_epochs": 4, "refine_epochs": 4, "delta": 0},
         on_event=hear,
+        on_update=spoil,
         on_delivery=lambda task, weights: delivered.update({task: copy.deepcopy(weights)}),
     )
     trainer.run()
-    assert any(phase["best_epoch"] < phase["epochs"] for phase in phases.values())  # the last was not the best
+    assert all(phase["best_epoch"] < phase["epochs"] == 4 for phase in phases.values())
     for task, phase in phases.items():
         found = validation_loss(trainer, task, delivered[task]["trunk"], delivered[task]["head"])
         assert found == pytest.approx(phase["best_validation_loss"], rel=1e-5)
@@ -110,6 +116,37 @@ def test_early_stopping_after_patience() -> None:
     _, events = trained(small_city("trips"), "alone", training={"rate": 0.2, "start_epochs": 30, "patience": 3})
     (phase,) = [event for event in events if event["event"] == "phase"]
     assert phase["epochs"] == phase["best_epoch"] + 3 < 30
+
+
+def test_an_equal_loss_is_no_better_one() -> None:
+    """With everything frozen the validation loss stays as it is: the first epoch is the best, patience runs out."""
+    _, events = trained(small_city("trips"), training={"delta": 1e9, "refine_epochs": 9, "patience": 2, "rate": 1e-30})
+    (phase,) = [event for event in events if event["event"] == "phase" and event["kind"] == "refine"]
+    assert phase["frozen_share"] == 1
+    assert (phase["best_epoch"], phase["epochs"]) == (1, 3)
+
+
+def test_nothing_left_to_train_is_said() -> None:
+    trainer = tiny_trainer(small_city("trips"), training={"delta": 1e9}, model={"prompts": False})
+    with pytest.raises(RunError, match=r"'refine trips' has nothing left to train.*training\.delta"):
+        trainer.run()
+
+
+@pytest.mark.parametrize("part", ["train", "validation"])
+@pytest.mark.parametrize(("preset", "empty"), [("paper", math.nan), ("reference", 0.0)])
+def test_a_part_without_targets_is_refused_before_anything_is_trained(part: str, preset: str, empty: float) -> None:
+    events: list[dict] = []
+    trainer = tiny_trainer(preset=preset, on_event=events.append)
+    windows = trainer.windows["visits"]
+    for starts in windows.split.starts[part]:
+        targets = slice(int(starts) + windows.input_steps, int(starts) + windows.input_steps + windows.horizon)
+        if math.isnan(empty):
+            windows.valid[targets] = False
+        else:
+            windows.values[targets] = empty
+    with pytest.raises(CityError, match=rf"'visits': every target of its {part} part is .*missing"):
+        trainer.run()
+    assert events == []
 
 
 def test_a_loss_that_is_no_number_is_an_error_that_says_what_to_do() -> None:

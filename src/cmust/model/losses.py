@@ -5,6 +5,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 
+def counted(kind: str, truth: Tensor, valid: Tensor) -> Tensor:
+    """Which targets a loss counts, bool like ``truth``: those that are there, and not 0 for ``masked_mae``."""
+    return valid & (truth != 0) if kind == "masked_mae" else valid
+
+
 def loss_terms(kind: str, forecast: Tensor, truth: Tensor, valid: Tensor, std: Tensor) -> tuple[Tensor, Tensor]:
     """Sum and count of a loss over a batch; their quotient is the loss.
 
@@ -16,11 +21,9 @@ def loss_terms(kind: str, forecast: Tensor, truth: Tensor, valid: Tensor, std: T
         valid: the same, bool.
         std: ``(C,)``, the task's standard deviation.
     """
-    if kind == "masked_mae":
-        counted = valid & (truth != 0)
-        error = (forecast - truth).abs()
-    else:
-        counted = valid
-        error = (forecast - truth) / std
-        error = F.huber_loss(error, torch.zeros_like(error), reduction="none") if kind == "huber" else error.abs()
-    return torch.where(counted, error, 0).sum(), counted.sum()
+    error = forecast - truth
+    if kind != "masked_mae":
+        error = error / std
+    error = F.huber_loss(error, torch.zeros_like(error), reduction="none") if kind == "huber" else error.abs()
+    which = counted(kind, truth, valid)
+    return torch.where(which, error, 0).sum(), which.sum()

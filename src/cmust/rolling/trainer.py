@@ -18,9 +18,9 @@ from lightning_fabric import Fabric
 from lightning_fabric.wrappers import _FabricModule
 from torch import Tensor, nn
 
-from cmust.errors import RunError
+from cmust.errors import CityError, RunError
 from cmust.model import Inputs, ModelConfig, forecast
-from cmust.model.losses import loss_terms
+from cmust.model.losses import counted, loss_terms
 from cmust.rolling.config import TrainingConfig
 from cmust.rolling.plan import Phase, rate_factor
 from cmust.rolling.stability import Hold, Stability
@@ -109,9 +109,30 @@ class Trainer:
     # ---------------------------------------------------------------- phases
 
     def run(self) -> None:
-        """Carry out what is left of the plan."""
+        """Carry out what is left of the plan.
+
+        Raises:
+            CityError: a task has nothing to learn from, or nothing to tell the best epoch by.
+            RunError: a phase never reached a finite validation loss, or has nothing left to train.
+        """
+        self._check_targets()
         while self.phase_index < len(self.plan):
             self._run_phase(self.plan[self.phase_index])
+
+    def _check_targets(self) -> None:
+        """Without a target the loss would be 0, and the last epoch as good as any."""
+        kind = self.network.loss
+        parts: tuple[Part, ...] = ("train", "validation")
+        for task in sorted({task for phase in self.plan for task in phase.tasks}):
+            windows = self.windows[task]
+            for part in parts:
+                batches = windows.split.starts[part].split(64)
+                if not any(bool(counted(kind, *windows.targets(starts)).any()) for starts in batches):
+                    what = "only zeros, which this loss leaves out, or missing" if kind == "masked_mae" else "missing"
+                    raise CityError(
+                        f"task {task!r}: every target of its {part} part is {what}; leave the task out of tasks, "
+                        f"or give data with observations there"
+                    )
 
     def _run_phase(self, phase: Phase) -> None:
         resumed = self.state.epoch > 0
@@ -147,10 +168,14 @@ class Trainer:
             {"params": shared, "lr": phase.rate, "base": phase.rate},
             {"params": [parameter for _, parameter in own], "lr": own_rate, "base": own_rate},
         ]
+        groups = [group for group in groups if group["params"]]
+        if not groups:
+            raise RunError(
+                f"phase {phase.name!r} has nothing left to train: all shared weights are frozen and there are no "
+                f"prompts; lower training.delta, give the phases more epochs, or keep model.prompts"
+            )
         kind = torch.optim.AdamW if self.config.decoupled_decay else torch.optim.Adam
-        optimizer = kind(
-            [group for group in groups if group["params"]], eps=self.config.eps, weight_decay=self.config.weight_decay
-        )
+        optimizer = kind(groups, eps=self.config.eps, weight_decay=self.config.weight_decay)
         self._restore_steps(optimizer)
         self._optimizer = optimizer
         network, wrapped = self.fabric.setup(Ensemble(self.trunk, heads, self._forecast), optimizer)
@@ -233,7 +258,7 @@ class Trainer:
         if not math.isfinite(loss):
             loss = math.inf
         state.epoch += 1
-        best = loss <= state.best_loss and math.isfinite(loss)
+        best = loss < state.best_loss
         if best or not state.best:
             state.best_loss, state.best_epoch = loss, state.epoch
             state.best = {"trunk": copy.deepcopy(self.trunk.state_dict())}
