@@ -98,7 +98,7 @@ class SummaryPrompt(nn.Module):
 
     def __init__(self, summary: Tensor, d_p: int) -> None:
         super().__init__()
-        self.register_buffer("summary", summary)
+        self.register_buffer("summary", summary.clone())  # aligned memory: the same bits however it was read
         self.project = nn.Linear(summary.shape[1], d_p)
 
     def forward(self) -> Tensor:
