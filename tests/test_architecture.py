@@ -12,17 +12,19 @@ LAYERS: list[set[str]] = [
     {"errors", "__init__"},
     {"files"},
     {"city", "model"},
-    {"clock", "ingest", "demo", "machine", "recent", "intervals"},
+    {"clock", "ingest", "demo", "machine", "recent", "intervals", "identity"},
     {"seasonal"},
     {"windows"},
     {"metrics", "naive", "profile", "prompts", "board"},
-    {"rolling"},
+    {"rolling", "heads"},
     {"settings", "run"},
     {"report"},
     {"bundle"},
-    {"forecaster"},
-    {"evaluation", "fitting", "comparison", "origins", "observations", "forecast_table", "holidays"},
-    {"backtest", "calibration"},
+    {"forecaster", "training"},
+    {"unseen", "comparison", "origins", "observations", "forecast_table", "holidays"},
+    {"evaluation"},
+    {"backtest", "calibration", "assembly"},
+    {"fitting", "continual"},
     {"baselines"},
     {"experiments", "quickstart"},
     {"cli"},
@@ -43,11 +45,14 @@ ONLY: dict[str, set[str]] = {
     "prompts": {"model", "errors"},
     "rolling": {"model", "windows", "prompts", "metrics", "errors", "files"},
     "report": {"run", "city", "errors", "files"},
-    "bundle": {"model", "prompts", "run", "report", "errors", "files"},
+    "bundle": {"model", "prompts", "rolling", "run", "report", "errors", "files"},
 }
+# Methods that hand over to a room above, imported when they are called: a user looks for them where they are.
+DOORS = {"forecaster": {"continual"}}
 LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}
 HOMES = {"City": "city", "Forecaster": "forecaster", "Task": "city", "demo_city": "demo", "evaluate": "evaluation"}
 HOMES |= {"backtest": "backtest", "calibrate": "calibration"}
+HOMES |= {"adapt": "continual", "update": "continual"}
 HOMES |= {"fit": "fitting", "record_attention": "model", "open_city": "city", "__version__": "__init__"}
 
 
@@ -73,7 +78,7 @@ def imports(source: str) -> set[str]:
 def allowed(room: str) -> set[str]:
     """Rooms that ``room`` may import, its own included."""
     below = ONLY.get(room, {other for other, level in LEVEL.items() if level < LEVEL[room]})
-    return below | {room}
+    return below | {room} | DOORS.get(room, set())
 
 
 def room_of(path: Path) -> str:

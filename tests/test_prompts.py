@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from cmust.fitting import make_head
+from cmust.heads import make_head
 from cmust.model import model_config
 from cmust.prompts import FreePrompt, NoPrompt, SummaryPrompt, sample_day, train_autoencoder
 from cmust.windows import make_windows

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from cmust.backtest import backtest
     from cmust.calibration import calibrate
     from cmust.city import City, Task, open_city
+    from cmust.continual.adapt import adapt
+    from cmust.continual.update import update
     from cmust.demo import demo_city
     from cmust.evaluation import evaluate
     from cmust.fitting import fit
@@ -27,6 +29,7 @@ __all__ = [
     "Forecaster",
     "Task",
     "__version__",
+    "adapt",
     "backtest",
     "calibrate",
     "demo_city",
@@ -34,12 +37,14 @@ __all__ = [
     "fit",
     "open_city",
     "record_attention",
+    "update",
 ]
 
 _HOMES = {
     "City": "cmust.city",
     "Forecaster": "cmust.forecaster",
     "Task": "cmust.city",
+    "adapt": "cmust.continual.adapt",
     "backtest": "cmust.backtest",
     "calibrate": "cmust.calibration",
     "demo_city": "cmust.demo",
@@ -47,6 +52,7 @@ _HOMES = {
     "fit": "cmust.fitting",
     "open_city": "cmust.city",
     "record_attention": "cmust.model",
+    "update": "cmust.continual.update",
 }
 
 

@@ -1,9 +1,8 @@
 """Scores of a run on a part of its city, beside the naive forecasts."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +10,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cmust import __version__
 from cmust.city import City
-from cmust.errors import RunError
 from cmust.files import atomic_path, write_text
 from cmust.forecaster import Forecaster
-from cmust.machine import command_line, describe_machine
+from cmust.identity import describe_city
+from cmust.machine import provenance
 from cmust.metrics import Scores
 from cmust.naive import NAIVE
 from cmust.run import Run
-from cmust.windows import Part, Windows, make_windows
+from cmust.unseen import windows_to_score
+from cmust.windows import Part, Windows
 
 SYSTEM = "cmust"
 SCHEMA = 1
@@ -41,7 +40,7 @@ def evaluate(
 
     Args:
         run: a finished run folder.
-        city: the one it was trained on.
+        city: the one it was trained on, or later data of it (see :mod:`cmust.unseen`).
         part: which windows.
         batch_size: windows at a time; memory grows with it.
         sample_steps: the last so many steps of the part are kept for pictures.
@@ -52,26 +51,22 @@ def evaluate(
         What ``evaluation.json`` holds (docs/architecture.md).
 
     Raises:
-        RunError: the run is not finished, or was trained on another city.
+        RunError: the run is not finished, was trained on another city, or there is no window to score.
     """
     folder = Run(run)
-    forecaster = Forecaster.load(run)
-    city = city.select(tasks=tuple(name for name in forecaster.tasks if name in city.tasks))
-    if city.fingerprint() != forecaster.city["fingerprint"]:
-        raise RunError(
-            f"run {run} was trained on city {forecaster.city['name']!r} with other data than {city.name!r} holds; "
-            f"give the city it was trained on"
-        )
-    splits = make_windows(city, forecaster.protocol, forecaster.config.input_steps, forecaster.config.horizon)  # type: ignore[arg-type]
+    version, _ = folder.pointer()
+    forecaster = Forecaster.load(run, version)
+    to_score, splits = windows_to_score(forecaster, city, part)
     tasks, sample = {}, {}
-    for name, task in city.tasks.items():
-        windows = replace(forecaster.windows(task), split=splits[name].split)
+    for name, windows in to_score.items():
+        task = forecaster.task_of(city, name)
         scores, pictures = _score(forecaster, windows, part, batch_size, sample_steps, progress)
         tasks[name] = {
             "unit": task.unit,
             "kind": task.kind,
             "interval": task.interval,
             "nodes": list(task.nodes),
+            "split": splits[name],
             "windows": len(windows.split.starts[part]),
             "systems": scores,
         }
@@ -80,14 +75,10 @@ def evaluate(
         sample.update({f"{name}.{key}": value for key, value in pictures.items()})
     evaluation = {
         "schema": SCHEMA,
-        "made": {
-            "when": datetime.now(UTC).isoformat(timespec="seconds"),
-            "command": command or command_line(),
-            "versions": {"cmust": __version__, "torch": torch.__version__, "numpy": np.__version__},
-            "machine": describe_machine(torch.device("cpu")),
-        },
-        "city": forecaster.city,
-        "protocol": forecaster.protocol,
+        "made": provenance(command, torch.device("cpu")),
+        "city": describe_city(_evaluated(city, forecaster, to_score)),
+        "version": version,
+        "protocol": " and ".join(dict.fromkeys(splits.values())),
         "part": part,
         "tasks": tasks,
     }
@@ -95,6 +86,11 @@ def evaluate(
         np.savez_compressed(file, **sample)
     write_text(folder.evaluation_file, json.dumps(evaluation, indent=1) + "\n")
     return evaluation
+
+
+def _evaluated(city: City, forecaster: Forecaster, names: Iterable[str]) -> City:
+    """The city with the tasks that were scored, as the model calls them."""
+    return replace(city, tasks={name: forecaster.task_of(city, name) for name in names})
 
 
 def score_systems(

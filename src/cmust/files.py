@@ -46,6 +46,22 @@ def atomic_path(target: Path | str) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def link_or_copy(source: Path, target: Path) -> None:
+    """Give ``source`` a second name, or a copy where the disk knows no second names. Safe as long as files are replaced
+    and never written in place, as everything here is.
+
+    Raises:
+        CmustError: ``target`` cannot be written.
+    """
+    target.unlink(missing_ok=True)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        os.link(source, target)
+    except OSError:
+        with atomic_path(target) as temporary:
+            shutil.copyfile(source, temporary)
+
+
 def write_text(target: Path | str, text: str) -> None:
     """Write ``text`` to ``target`` atomically, UTF-8."""
     with atomic_path(target) as temporary:

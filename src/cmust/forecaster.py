@@ -4,6 +4,7 @@ Shapes: T input steps, F forecast steps, N nodes, C channels, L slots a day.
 """
 
 import hashlib
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -19,15 +20,18 @@ from cmust import bundle
 from cmust.city import City, Task
 from cmust.clock import calendar
 from cmust.errors import CityError, RunError
-from cmust.files import atomic_folder, write_text
+from cmust.files import atomic_folder, link_or_copy, write_text
 from cmust.intervals.state import FILE as INTERVALS
 from cmust.intervals.state import TaskIntervals, read_intervals
-from cmust.model import Head, ModelConfig, Trunk, forecast
+from cmust.model import Head, ModelConfig, Trunk, channel_counts, forecast
 from cmust.prompts import FreePrompt, NoPrompt, SamplingAutoencoder, SummaryPrompt
 from cmust.recent import MAX_MISSING, Recent, recent_steps
+from cmust.rolling import Star, TrainingConfig, training_config
 from cmust.rolling import state as store
 from cmust.seasonal import week_slot
 from cmust.windows import Frame, Scaler, Split, Windows
+
+TRUNK = "trunk.safetensors"
 
 
 @dataclass
@@ -39,7 +43,7 @@ class TaskModel:
         encoder: summarises the days of its nodes, also of nodes first seen later; None without summaries.
         average: ``(7 * L, N, C)``, the weekly average of the training part.
         profile: the same shape, what the network sees as the seasonal expectation.
-        about: node names, coordinates, geometry, interval, unit, kind, channels (plain values).
+        about: node names, coordinates, geometry, interval, unit, kind, channels; what data it has seen (plain values).
     """
 
     trunk: Trunk
@@ -61,8 +65,9 @@ class Forecaster:
         slots_per_day: rows of the time-of-day table.
         reference: first time of the training city; years are counted from it.
         frame: standardises coordinates.
+        training: settings it was trained with; what comes later starts from them.
         tasks: by name, in the order of training.
-        star: ``W*`` after rolling, for tasks to come; None without rolling.
+        star: ``W*`` and its frozen part, for tasks to come; None where nothing rolled.
         record: how it came to be, for the card of a bundle (:class:`cmust.bundle.schema.Record`).
         home: the run folder or bundle it belongs to, where its calibrated intervals are; None for none.
     """
@@ -73,8 +78,9 @@ class Forecaster:
     slots_per_day: int
     reference: np.datetime64
     frame: Frame
+    training: TrainingConfig
     tasks: dict[str, TaskModel] = field(default_factory=dict)
-    star: dict[str, Tensor] | None = None
+    star: Star | None = None
     record: dict[str, Any] = field(default_factory=dict)
     home: Path | None = None
 
@@ -89,6 +95,16 @@ class Forecaster:
         if task not in self.tasks:
             raise RunError(f"this run has no task {task!r}; it has {', '.join(self.tasks)}")
         return self.tasks[task]
+
+    def task_of(self, city: City, name: str) -> Task:
+        """The data of a task of this run, under its name: a task that reads another one's data at places of its own
+        (``about["reads"]``) finds it there.
+
+        Raises:
+            CityError: the city does not have it.
+        """
+        reads = self.tasks[name].about.get("reads", name) if name in self.tasks else name
+        return city.task(name) if name in city.tasks or reads == name else replace(city.task(reads), name=name)
 
     def windows(self, task: Task) -> Windows:
         """The windows of a task's data as its model sees them, without a split.
@@ -182,7 +198,7 @@ class Forecaster:
             CityError: the data does not fit the model, is too short, or too much of it is missing.
             RunError: the task was not trained; or it has no intervals of this level, made before this time.
         """
-        data, steps = city.task(task), self.config.input_steps
+        data, steps = self.task_of(city, task), self.config.input_steps
         recent = recent_steps(data, at, steps, self.config.horizon, max_missing)
         values = self.forecast(self.windows(recent.task), torch.tensor([0]))[0].numpy()
         about = {"unit": data.unit, "city": city.name, "synthetic": int(city.synthetic)}
@@ -227,30 +243,44 @@ class Forecaster:
         digest.update(model.profile.tobytes())
         return digest.hexdigest()
 
+    # ------------------------------------------------------------ what comes later
+
+    def adapt(self, city: City, task: str, **options: Any) -> "Forecaster":
+        """A forecaster with one more task, this one's weights untouched: a task never seen, or new places of a known
+        one. Its options and errors are those of :func:`cmust.adapt`, which does the same to a run folder.
+        """
+        from cmust.continual.adapt import adapt_forecaster
+
+        return adapt_forecaster(self, city, task, **options)
+
     # ------------------------------------------------------------ files
 
-    def save(self, folder: Path) -> dict[str, Any]:
-        """Write the ``model`` folder: weights first, ``model.json`` with their checksums last; its content."""
-        files = []
+    def save(self, folder: Path, parent: Path | None = None, changed: Collection[str] = ()) -> dict[str, Any]:
+        """Write the ``model`` folder: weights first, ``model.json`` with their checksums last; its content.
+
+        Args:
+            folder: of the model.
+            parent: another model folder; its files stand for all weights that are not ``changed``.
+            changed: names of tasks, and ``*`` for ``W*``.
+        """
+        contents: dict[str, dict[str, dict[str, Tensor]]] = {}
         if self.star is not None:
-            files.append("trunk.safetensors")
-            store.save(folder / files[-1], {"trunk": self.star}, {})
-        for name, model in self.tasks.items():
-            tensors = {"trunk": model.trunk.state_dict(), "head": model.head.state_dict()}
-            if model.encoder is not None:
-                tensors["encoder"] = model.encoder.state_dict()
-            tensors["season"] = {
-                "average": torch.from_numpy(model.average),
-                "profile": torch.from_numpy(model.profile),
-            }
-            files.append(f"tasks/{name}.safetensors")
-            store.save(folder / files[-1], tensors, {"task": name})
+            contents["*"] = {"trunk": self.star.weights, "frozen": self.star.frozen}
+        contents.update({name: _tensors(model) for name, model in self.tasks.items()})
+        files = []
+        for name, tensors in contents.items():
+            files.append(TRUNK if name == "*" else f"tasks/{name}.safetensors")
+            if parent is None or name in changed:
+                store.save(folder / files[-1], tensors, {} if name == "*" else {"task": name})
+            else:
+                link_or_copy(parent / files[-1], folder / files[-1])
         return bundle.write_model(
             folder,
             {
                 "city": self.city,
                 "protocol": self.protocol,
                 "model": self.config.model_dump(),
+                "training": self.training.model_dump(mode="json"),
                 "slots_per_day": self.slots_per_day,
                 "reference": str(self.reference),
                 "frame": {"mean": self.frame.mean.tolist(), "std": self.frame.std.tolist()},
@@ -261,13 +291,17 @@ class Forecaster:
         )
 
     @classmethod
-    def load(cls, path: Path | str) -> "Forecaster":
+    def load(cls, path: Path | str, version: int | None = None) -> "Forecaster":
         """The forecaster of a finished run folder or of a bundle. Nothing in it can run code.
 
+        Args:
+            path: of the folder.
+            version: of a run; the one in force when not given.
+
         Raises:
-            RunError: it is neither, not finished, of a newer schema, or damaged.
+            RunError: it is neither, not finished, of a newer schema, or damaged; no such version.
         """
-        folder = bundle.find_model(path)
+        folder = bundle.find_model(path, version)
         document = bundle.read_model(folder)
         forecaster = cls(
             config=ModelConfig(**document["model"]),
@@ -276,30 +310,23 @@ class Forecaster:
             slots_per_day=document["slots_per_day"],
             reference=np.datetime64(document["reference"], "s"),
             frame=Frame(np.array(document["frame"]["mean"]), np.array(document["frame"]["std"])),
+            training=_training(document),
             record=document["record"],
             home=Path(path),
         )
-        channels = tuple(sorted({len(task["channels"]) for task in document["tasks"].values()}))
         files = {name: store.load(folder / name).tensors for name in document["checksums"]}
         try:
-            tensors = [tensor for groups in files.values() for group in groups.values() for tensor in group.values()]
-            elements = sum(tensor.numel() for tensor in tensors)
-            trunk = bundle.expected_trunk(forecaster.config, forecaster.slots_per_day, channels, elements)
-            for name, task in document["tasks"].items():
-                groups = files[f"tasks/{name}.safetensors"]
-                bundle.check_weights(groups, trunk, forecaster.config, task)
-                forecaster.tasks[name] = forecaster._task_model(groups, channels, task)
-            if star := files.get("trunk.safetensors"):
-                bundle.check_weights(star, trunk, forecaster.config, None)
-                forecaster.star = star["trunk"]
+            bundle.check_weights(files, forecaster.config, forecaster.slots_per_day, document["tasks"])
         except RunError as error:
             raise RunError(f"the weights in {folder} do not fit: {error}; restore them from a copy") from error
+        for name, task in document["tasks"].items():
+            forecaster.tasks[name] = forecaster._task_model(files[f"tasks/{name}.safetensors"], task)
+        if star := files.get(TRUNK):
+            forecaster.star = Star(star["trunk"], star.get("frozen", {}))
         return forecaster
 
-    def _task_model(
-        self, tensors: dict[str, dict[str, Tensor]], channels: tuple[int, ...], task: dict[str, Any]
-    ) -> TaskModel:
-        trunk = Trunk(self.config, self.slots_per_day, channels)
+    def _task_model(self, tensors: dict[str, dict[str, Tensor]], task: dict[str, Any]) -> TaskModel:
+        trunk = Trunk(self.config, self.slots_per_day, channel_counts(tensors["trunk"]))
         trunk.load_state_dict(tensors["trunk"])
         weights = tensors["head"]
         head = Head(self.config, _prompt_like(self.config, weights), weights["mean"], weights["std"])
@@ -365,6 +392,19 @@ class Forecaster:
             folder = Path(place) / "bundle"
             self.save_pretrained(folder, license=license)
             return bundle.push(folder, repo_id, **options)
+
+
+def _tensors(model: TaskModel) -> dict[str, dict[str, Tensor]]:
+    tensors = {"trunk": model.trunk.state_dict(), "head": model.head.state_dict()}
+    if model.encoder is not None:
+        tensors["encoder"] = model.encoder.state_dict()
+    tensors["season"] = {"average": torch.from_numpy(model.average), "profile": torch.from_numpy(model.profile)}
+    return tensors
+
+
+def _training(about: dict[str, Any]) -> TrainingConfig:
+    """The settings of training; the preset's for a model from before they were kept."""
+    return TrainingConfig(**about["training"]) if about.get("training") else training_config(about["model"]["preset"])
 
 
 def _prompt_like(config: ModelConfig, weights: dict[str, Tensor]) -> torch.nn.Module:

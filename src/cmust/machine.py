@@ -1,11 +1,31 @@
-"""What the machine is and what it computes well in."""
+"""What the machine is and what it computes well in; what a result's records say about how it was made."""
 
 import os
 import platform
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
+
+from cmust import __version__
+
+
+def provenance(command: str | None, device: torch.device) -> dict[str, Any]:
+    """When, by which command (the program's arguments when not given), with which versions, on what machine."""
+    return {
+        "when": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": command or command_line(),
+        "versions": {
+            "cmust": __version__,
+            "torch": torch.__version__,
+            "numpy": np.__version__,
+            "python": platform.python_version(),
+        },
+        "machine": describe_machine(device),
+    }
 
 
 def command_line() -> str:

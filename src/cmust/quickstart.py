@@ -10,10 +10,11 @@ from cmust.city import City, open_city
 from cmust.comparison import add_system
 from cmust.demo import demo_city
 from cmust.evaluation import evaluate
-from cmust.fitting import Watcher, fit
+from cmust.fitting import fit
 from cmust.report import write_report
 from cmust.rolling import epochs_by_task, rolling_plan
 from cmust.settings import make_settings
+from cmust.training import Watcher
 
 SETTINGS: dict[str, Any] = {
     "preset": "tuned",

@@ -15,10 +15,15 @@ SCHEMA = 1
 """Of ``config.json``."""
 MODEL_SCHEMA = 2
 """Of ``model.json``, whose fields and older layouts ``bundle`` knows."""
+FIRST = 1
+"""The version that training makes; it lies in the run folder itself, later ones below ``versions/``."""
 
 
 class Run:
     """The files of one run.
+
+    A run has versions (see :mod:`cmust.continual.versions`). Each is a complete ``model`` folder that never changes
+    again; ``current.json`` says which one is in force, and how many there are.
 
     Attributes:
         folder: of the run.
@@ -44,8 +49,52 @@ class Run:
 
     @property
     def model_folder(self) -> Path:
-        """Trunk, per-task weights, and what they need to forecast."""
+        """Trunk, per-task weights, and what they need to forecast, as training leaves them."""
         return self.folder / "model"
+
+    @property
+    def pointer_file(self) -> Path:
+        """Says which version is in force; its replacement is what makes a new version exist."""
+        return self.folder / "current.json"
+
+    def pointer(self) -> tuple[int, int]:
+        """The version in force, and the last one there is.
+
+        Raises:
+            RunError: ``current.json`` is damaged.
+        """
+        if not self.pointer_file.exists():
+            return FIRST, FIRST
+        content = read_json(self.pointer_file, "")
+        current, last = content.get("current"), content.get("last")
+        if type(current) is int and type(last) is int and FIRST <= current <= last:
+            return current, last
+        raise RunError(
+            f"{self.pointer_file} is damaged: it holds {content}; restore it from a copy, or write "
+            f'{{"current": N, "last": M}} into it, M being the highest folder of {self.folder / "versions"}'
+        )
+
+    def version_folder(self, number: int) -> Path:
+        """Where a version lies."""
+        return self.folder if number == FIRST else self.folder / "versions" / f"{number:04d}"
+
+    def version_model(self, number: int | None = None) -> Path:
+        """The ``model`` folder of a version; of the one in force when not given.
+
+        Raises:
+            RunError: there is no such version.
+        """
+        current, last = self.pointer()
+        wanted = current if number is None else number
+        if not FIRST <= wanted <= last:
+            raise RunError(f"run {self.folder} has no version {wanted}; it has {FIRST} to {last}")
+        folder = self.version_folder(wanted) / "model"
+        if wanted != FIRST and not folder.is_dir():
+            raise RunError(
+                f"{folder} is missing; restore it from a copy, or take another version with "
+                f"`cmust versions {self.folder} --use {FIRST}`"
+            )
+        return folder
 
     @property
     def evaluation_file(self) -> Path:

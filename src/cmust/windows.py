@@ -234,6 +234,14 @@ def common_cuts(city: City) -> tuple[np.datetime64, np.datetime64]:
     return first + np.timedelta64(span * 7 // 10, "s"), first + np.timedelta64(span * 8 // 10, "s")
 
 
+def windows_between(begin: int, end: int, input_steps: int, horizon: int) -> Tensor:
+    """Starts of the windows all of whose targets are steps from ``begin`` to before ``end``; their inputs may reach
+    back before ``begin``.
+    """
+    first = max(begin - input_steps, 0)
+    return torch.arange(first, max(end - horizon - input_steps + 1, first))
+
+
 def split_windows(
     task: Task, cuts: tuple[np.datetime64, np.datetime64] | None, input_steps: int, horizon: int
 ) -> Split:

@@ -87,7 +87,7 @@ def test_a_bundle_of_a_run_forecasts_the_same_bits(run: Path, tmp_path: Path) ->
     for task in one.tasks:
         xr.testing.assert_identical(one.predict(small_city(), task), two.predict(small_city(), task))
     assert one.star is not None and two.star is not None
-    assert all(torch.equal(one.star[name], two.star[name]) for name in one.star)
+    assert all(torch.equal(one.star.weights[name], two.star.weights[name]) for name in one.star.weights)
     files = {str(path.relative_to(tmp_path / "bundle")) for path in (tmp_path / "bundle").rglob("*") if path.is_file()}
     assert files == {
         "README.md",

@@ -168,7 +168,7 @@ def put(*keys: str, value: Any) -> Callable[[dict[str, Any]], None]:
         (put("tasks", "crowd_in", "interval", value=900), "encoder.encoder.weight has shape"),
         (put("tasks", "crowd_in", "nodes", value=["a"]), "lon has 16 entries for 1 nodes"),
         (put("tasks", "crowd_in", "nodes", value=["a"] * 16), "not unique"),
-        (put("tasks", "crowd_in", "channels", value=["a", "b"]), "lacks tensor of trunk"),
+        (put("tasks", "crowd_in", "channels", value=["a", "b"]), "no layers for 2 channels"),
         (put("tasks", "crowd_in", "lon", value=[float("nan")] * 16), "finite"),
         (put("tasks", "crowd_in", "trained_until", value="2024-02-31T00:00:00"), "trained_until"),
         (put("reference", value="NaT"), "reference"),

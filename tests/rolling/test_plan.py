@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from cmust.rolling import joint_plan, rolling_plan, single_plan, training_config
+from cmust.rolling import adapt_plan, joint_plan, rolling_plan, single_plan, training_config, update_plan
 from cmust.rolling.plan import rate_factor
 
 CONFIG = training_config("paper", start_epochs=7, rolling_epochs=5, refine_epochs=3, epochs_by_task={"b": 9})
@@ -42,6 +42,22 @@ def test_alone_and_jointly() -> None:
     ]
     (joint,) = joint_plan(["a", "b"], CONFIG)
     assert joint.tasks == ("a", "b") and joint.delivers and not joint.rolls
+
+
+def test_what_comes_later_starts_from_the_common_weights() -> None:
+    config = training_config("paper", rolling_epochs=5, refine_epochs=3, refine_factor=0.5)
+    (adapt,) = adapt_plan("c", config)
+    assert (adapt.name, adapt.kind, adapt.tasks, adapt.origin) == ("adapt c", "adapt", ("c",), "star")
+    assert (adapt.rate, adapt.epochs, adapt.rolls, adapt.delivers) == (5e-4, 3, False, True)
+    plan = update_plan(["a", "b"], config)
+    assert [(phase.name, phase.origin, phase.rolls, phase.ends_rolling, phase.delivers) for phase in plan] == [
+        ("roll 1 a", "star", True, False, False),
+        ("roll 2 b", "previous", True, True, False),
+        ("refine a", "star", False, False, True),
+        ("refine b", "star", False, False, True),
+    ]
+    assert [phase.rate for phase in plan] == pytest.approx([1e-5, 1e-5, 5e-4, 5e-4])
+    assert [phase.ends_rolling for phase in update_plan(["a"], config)] == [True, False]
 
 
 def test_milestones_outside_rolling_only() -> None:

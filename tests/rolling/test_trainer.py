@@ -10,6 +10,7 @@ from torch import Tensor
 from cmust.errors import CityError, RunError
 from cmust.model import forecast
 from cmust.model.losses import loss_terms
+from cmust.rolling import Star, Trainer, adapt_plan, update_plan
 from tests.rolling.tiny import small_city, tiny_trainer
 
 
@@ -260,3 +261,33 @@ def test_bf16_is_close(scheme: str) -> None:
     for one, two in pairs:
         assert two["train_loss"] == pytest.approx(one["train_loss"], rel=0.03)
         assert two["validation_loss"] == pytest.approx(one["validation_loss"], rel=0.03)
+
+
+def test_a_plan_may_begin_at_given_weights_whose_frozen_part_is_held() -> None:
+    """Adam with decay moves every free element; a frozen one keeps its bits."""
+    settings = {"weight_decay": 0.5, "rate": 0.01, "delta": 0.0, "refine_epochs": 2, "refine_factor": 1.0}
+    source = tiny_trainer(training=settings)
+    weights = {name: torch.randn_like(value) for name, value in source.trunk.state_dict().items()}
+    frozen = {name: torch.rand_like(value) < 0.5 for name, value in weights.items()}
+    frozen[next(iter(frozen))].fill_(True)
+    config = source.config
+    trainer = Trainer(
+        source.fabric,
+        source.trunk,
+        source.heads,
+        source.windows,
+        [*update_plan(["visits"], config), *adapt_plan("trips", config)],
+        config,
+        star=Star(weights, frozen),
+    )
+    delivered: dict[str, dict] = {}
+    trainer._on_delivery = lambda task, final: delivered.update({task: copy.deepcopy(final)})
+    trainer.run()
+    assert list(delivered) == ["visits", "trips"]
+    for final in delivered.values():
+        for name, mask in frozen.items():
+            found = final["trunk"][name]
+            assert torch.equal(found[mask], weights[name][mask])
+            assert (found != weights[name])[~mask].float().mean() > 0.9 or not (~mask).any()
+    common = trainer.common()
+    assert common is not None and all(torch.equal(common.frozen[name], mask) for name, mask in frozen.items())

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from cmust import fitting
+from cmust import fitting, heads
 from cmust.city import City, Task
 from cmust.forecaster import Forecaster
 from cmust.model import Trunk
@@ -101,12 +101,12 @@ def tiny_settings(
 @contextmanager
 def quick_prompts() -> Iterator[None]:
     """Autoencoders that stop after a hundred steps: most tests are not about how good a summary is."""
-    slow = fitting.train_autoencoder
-    fitting.train_autoencoder = partial(slow, max_steps=100)  # type: ignore[assignment]
+    slow = heads.train_autoencoder
+    heads.train_autoencoder = partial(slow, max_steps=100)  # type: ignore[assignment]
     try:
         yield
     finally:
-        fitting.train_autoencoder = slow
+        heads.train_autoencoder = slow
 
 
 def tiny_fit(folder: Path, city: City | None = None, *, watcher: Any = None, **settings: Any) -> Forecaster:
@@ -134,6 +134,7 @@ def tiny_trainer(
     torch.manual_seed(settings.trainer.seed)
     trunk = Trunk(config, 86_400 // city.interval, tuple(task.n_channels for task in city.tasks.values()))
     with quick_prompts():
-        heads = {name: fitting.make_head(config, task, windows[name], 0).head for name, task in city.tasks.items()}
+        own = {name: heads.make_head(config, task, windows[name], 0).head for name, task in city.tasks.items()}
     plan = PLANS[scheme](list(city.tasks), settings.trainer)
-    return Trainer(fitting.make_fabric(settings, "cpu", 1), trunk, heads, windows, plan, settings.trainer, **hooks)
+    fabric = fitting.make_fabric(settings.trainer.precision, "cpu", 1)
+    return Trainer(fabric, trunk, own, windows, plan, settings.trainer, **hooks)

@@ -5,11 +5,10 @@ from cmust.bundle.folder import find_model, read_model, write_model
 from cmust.bundle.graph import export_graph, graph_inputs
 from cmust.bundle.hub import fetch, push
 from cmust.bundle.record import read_record
-from cmust.bundle.weights import check_weights, expected_trunk
+from cmust.bundle.weights import check_weights
 
 __all__ = [
     "check_weights",
-    "expected_trunk",
     "export_graph",
     "fetch",
     "find_model",

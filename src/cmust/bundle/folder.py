@@ -14,6 +14,7 @@ from cmust.bundle.migrate import migrate
 from cmust.bundle.schema import FORMAT, SCHEMA, check_document, digest
 from cmust.errors import RunError, reason
 from cmust.files import write_text
+from cmust.run import FIRST, Run
 
 MODEL = "model.json"
 LARGEST_FILE = 256 * 2**20
@@ -22,16 +23,24 @@ _REMEDY = "restore it from a copy or train again"
 _OTHERS = ("model.safetensors", "pytorch_model.bin", "adapter_config.json", "model_index.json")
 
 
-def find_model(path: Path | str) -> Path:
+def find_model(path: Path | str, version: int | None = None) -> Path:
     """The folder of the model in a run folder or a bundle.
 
+    Args:
+        path: of either.
+        version: of a run; the one in force when not given.
+
     Raises:
-        RunError: there is none: nothing is there, it is not finished, or it is something else.
+        RunError: there is none: nothing is there, it is not finished, or it is something else; no such version.
     """
     path = Path(path)
-    for folder in (path, path / "model"):
-        if (folder / MODEL).is_file():
-            return folder
+    if (path / MODEL).is_file():
+        if version not in (None, FIRST):
+            raise RunError(f"{path} is a bundle, which has one version only; it has no version {version}")
+        return path
+    folder = Run(path).version_model(version)
+    if (folder / MODEL).is_file():
+        return folder
     if path.is_file():
         raise RunError(f"{path} is a file; give a run folder or a bundle")
     config = _config(path)

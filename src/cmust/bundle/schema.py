@@ -1,6 +1,7 @@
 """What ``model.json`` may hold: every field, its type and its bounds. A field that is not here is refused.
 
-A change of the fields raises :data:`cmust.run.MODEL_SCHEMA` and adds a step to ``migrate.py``.
+A field that older files lack has a default; any other change of the fields raises :data:`cmust.run.MODEL_SCHEMA` and
+adds a step to ``migrate.py``.
 """
 
 import hashlib
@@ -13,6 +14,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FiniteFloat, 
 from cmust.errors import RunError
 from cmust.model import ModelConfig
 from cmust.report.reading import check_evaluation
+from cmust.rolling import TrainingConfig
 from cmust.run import MODEL_SCHEMA
 
 SCHEMA = MODEL_SCHEMA
@@ -73,8 +75,30 @@ class AutoencoderRecord(Strict):
     steps: int
 
 
+class SeenRecord(Strict):
+    """The data that had a say in the task's model: what follows may be scored."""
+
+    from_: Annotated[Time, Field(alias="from")]
+    until: Time
+    fingerprint: Sha256
+
+
+class ValidationRecord(Strict):
+    """Scores of the task's model on the windows that chose it."""
+
+    from_: Annotated[Time, Field(alias="from")]
+    until: Time
+    windows: int
+    plain_mae: float | None
+    masked_mae: float | None
+
+
 class TaskRecord(Strict):
-    """What a task is: its places, its step, its channels."""
+    """What a task is: its places, its step, its channels; which data it has seen (absent in older models).
+
+    ``cuts`` are the times between the parts of its city; ``like`` names the task whose prompt encoder it shares,
+    ``reads`` the one whose data it has, at places of its own.
+    """
 
     nodes: Annotated[list[str], Field(min_length=1)]
     lon: list[FiniteFloat]
@@ -87,6 +111,12 @@ class TaskRecord(Strict):
     trained_until: Time
     profile: ProfileRecord | None
     autoencoder: AutoencoderRecord | None
+    seen: SeenRecord | None = None
+    fingerprint: Sha256 | None = None
+    cuts: Annotated[list[Time], Field(min_length=2, max_length=2)] | None = None
+    validation: ValidationRecord | None = None
+    like: TaskName | None = None
+    reads: TaskName | None = None
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -122,6 +152,7 @@ class ModelDocument(Strict):
     city: CityRecord
     protocol: Literal["purged", "published"]
     model: ModelConfig
+    training: TrainingConfig | None = None
     slots_per_day: Annotated[int, Field(ge=1, le=86_400)]
     reference: Time
     frame: FrameRecord

@@ -13,54 +13,58 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from cmust.errors import RunError
-from cmust.model import Head, ModelConfig, Trunk
+from cmust.model import Head, ModelConfig, Trunk, channel_counts
 from cmust.prompts import FreePrompt, NoPrompt, SamplingAutoencoder, SummaryPrompt
 
 Tensors = dict[str, Tensor]
 Groups = dict[str, Tensors]
 
 
-def expected_trunk(config: ModelConfig, slots_per_day: int, channels: tuple[int, ...], elements: int) -> Tensors:
-    """Names, shapes and types of a trunk's weights, without memory.
+def check_weights(
+    files: dict[str, Groups], config: ModelConfig, slots_per_day: int, tasks: dict[str, dict[str, Any]]
+) -> None:
+    """Compare names, shapes and types of all tensors, and see that all numbers are finite.
 
     Args:
+        files: by name, the tensors of each file, by group.
         config: of the network.
         slots_per_day: rows of the time-of-day table.
-        channels: numbers of channels the trunk serves.
-        elements: how many numbers its files hold; what asks for more blocks or steps is not even laid out.
-
-    Raises:
-        RunError: it does.
-    """
-    if max(config.blocks * config.self_repeats, config.input_steps * config.d_h) > elements:
-        raise RunError(f"the settings ask for a larger network than the {elements} numbers in its files")
-    with _without_memory():
-        return Trunk(config, slots_per_day, channels).state_dict()
-
-
-def check_weights(found: Groups, trunk: Tensors, config: ModelConfig, task: dict[str, Any] | None) -> None:
-    """Compare names, shapes and types, and see that all numbers are finite.
-
-    Args:
-        found: the tensors of a file, by group.
-        trunk: of :func:`expected_trunk`.
-        config: of the network.
-        task: what ``model.json`` says of the task; None for ``W*``, which is a trunk alone.
+        tasks: what ``model.json`` says of them.
 
     Raises:
         RunError: in one line, the first that does not fit.
     """
-    expected = {"trunk": trunk}
-    if task is not None:
+    tensors = [tensor for groups in files.values() for group in groups.values() for tensor in group.values()]
+    elements = sum(tensor.numel() for tensor in tensors)
+    # what asks for more blocks or steps than there are numbers is not even laid out
+    if max(config.blocks * config.self_repeats, config.input_steps * config.d_h) > elements:
+        raise RunError(f"the settings ask for a larger network than the {elements} numbers in its files")
+    for file, groups in files.items():
+        task = tasks.get(file.removeprefix("tasks/").removesuffix(".safetensors")) if "/" in file else None
+        channels = channel_counts(groups.get("trunk", {}))
+        if task is not None and len(task["channels"]) not in channels:
+            raise RunError(f"{file} has no layers for {len(task['channels'])} channels")
         with _without_memory():
-            expected |= _expected_head(found, config, task)
+            expected = {"trunk": Trunk(config, slots_per_day, channels).state_dict()}
+            expected |= _expected_masks(groups, expected["trunk"]) if task is None else {}
+            expected |= {} if task is None else _expected_head(groups, config, task)
+        _check_groups(groups, expected)
+        if task is not None and not bool((groups["head"]["std"] > 0).all()):
+            raise RunError("head.std is not positive")
+
+
+def _check_groups(found: Groups, expected: Groups) -> None:
     _same_names(set(expected), set(found), "group")
     for group, tensors in expected.items():
         _same_names(set(tensors), set(found[group]), f"tensor of {group}")
         for name, tensor in tensors.items():
             _check_tensor(f"{group}.{name}", tensor, found[group][name])
-    if task is not None and not bool((found["head"]["std"] > 0).all()):
-        raise RunError("head.std is not positive")
+
+
+def _expected_masks(found: Groups, trunk: Tensors) -> Groups:
+    """Masks of the frozen part of ``W*``, of the weights that have one."""
+    masks = {name: trunk[name].bool() for name in found.get("frozen", {}) if name in trunk}
+    return {"frozen": masks} if "frozen" in found else {}
 
 
 class _NoDraws(TorchFunctionMode):

@@ -7,11 +7,11 @@ import typer
 from typer.core import TyperGroup
 
 from cmust import __version__
-from cmust.cli import bundles, data, quickstart, scoring, training
+from cmust.cli import bundles, continual, data, quickstart, scoring, training
 from cmust.cli.later import EXTERNAL, add_later
 from cmust.errors import CmustError
 
-RESUMABLE = {"train", "quickstart", "download"}
+RESUMABLE = {"train", "quickstart", "download", "adapt", "update"}
 
 
 class Commands(TyperGroup):
@@ -66,7 +66,7 @@ def _program(
     """
 
 
-for module in (data, training, scoring, bundles, quickstart):
+for module in (data, training, scoring, continual, bundles, quickstart):
     module.add_to(app)
 for group in EXTERNAL:
     if find_spec(group.module):

@@ -1,11 +1,22 @@
 """``cmust experiment``: the tables, each a command."""
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from cmust.cli.arguments import CityFile
+
+Folder = Annotated[Path, typer.Argument(metavar="FOLDER", help="Where the cells and the table go.")]
+Config = Annotated[
+    Path | None,
+    typer.Option("--config", "-c", help="A TOML file of settings of the rolling run.", show_default=False),
+]
+Cells = Annotated[
+    str | None, typer.Option(help="Which cells, separated by commas; all when not given.", show_default=False)
+]
+Cut = Annotated[str | None, typer.Option(help="Training ends here; else 28 days before the end.", show_default=False)]
 
 app = typer.Typer(no_args_is_help=True, help="Compare systems: tables of results, resumable.")
 
@@ -18,14 +29,9 @@ def _group() -> None:
 @app.command()
 def schemes(
     city: CityFile,
-    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where the cells and the table go.")],
-    config: Annotated[
-        Path | None,
-        typer.Option("--config", "-c", help="A TOML file of settings of the rolling run.", show_default=False),
-    ] = None,
-    cells: Annotated[
-        str | None, typer.Option(help="Which cells, separated by commas; all when not given.", show_default=False)
-    ] = None,
+    folder: Folder,
+    config: Config = None,
+    cells: Cells = None,
 ) -> None:
     """CMuST against the same network alone, jointly, without freezing, an MLP and the naive forecasts.
 
@@ -38,20 +44,123 @@ def schemes(
 
         cmust experiment schemes nyc.zarr.zip results/nyc --config examples/nyc.toml --cells alone,joint
     """
-    import json
-
     from cmust import open_city
     from cmust.cli.progress import training_watcher
     from cmust.experiments.schemes import CELLS, collect, render, run_cell
-    from cmust.files import write_text
-    from cmust.settings import read_settings
 
     data = open_city(city)
-    settings = read_settings(config) if config else {}
-    chosen = [name.strip() for name in cells.split(",")] if cells else list(CELLS)
-    for cell in chosen:
+    for cell in _names(cells) or list(CELLS):
         with training_watcher() as watcher:
-            run_cell(cell, data, folder, settings, watcher)
+            run_cell(cell, data, folder, _settings(config), watcher)
+    _write_table(folder, collect, render)
+
+
+@app.command()
+def coldstart(
+    city: CityFile,
+    folder: Folder,
+    config: Config = None,
+    cells: Cells = None,
+    cut: Cut = None,
+    days: Annotated[str, typer.Option(help="Lengths of history, separated by commas.")] = "7,14,28",
+) -> None:
+    """A task that comes later, with a few days of history, against training it from scratch and its averages.
+
+    A cell is a task: the others are trained before the cut, then it is added. The file's table [adapt] holds training
+    settings of the adaptation (refine_epochs) and of training from scratch (start_epochs).
+
+    Example:
+
+        cmust experiment coldstart nyc.zarr.zip results/coldstart --config examples/coldstart.toml
+    """
+    from cmust import open_city
+    from cmust.cli.progress import training_watcher
+    from cmust.experiments.coldstart import collect, default_cut, render, run_cell
+
+    data = open_city(city)
+    lengths = [_whole(length) for length in _names(days) or []]
+    for cell in _names(cells) or list(data.tasks):
+        with training_watcher() as watcher:
+            run_cell(cell, data, folder, _settings(config), cut=cut or default_cut(data), days=lengths, watcher=watcher)
+    _write_table(folder, collect, render)
+
+
+@app.command()
+def newplaces(city: CityFile, folder: Folder, config: Config = None, cells: Cells = None, cut: Cut = None) -> None:
+    """Places that training never saw, without adaptation and with, against the naive forecasts.
+
+    Every fourth place is held out. A cell is a task. The file's table [adapt] holds training settings of the
+    adaptation.
+
+    Example:
+
+        cmust experiment newplaces nyc.zarr.zip results/newplaces --config examples/coldstart.toml
+    """
+    from cmust import open_city
+    from cmust.cli.progress import training_watcher
+    from cmust.experiments.coldstart import default_cut
+    from cmust.experiments.newplaces import collect, render, run_cell
+
+    data = open_city(city)
+    for cell in _names(cells) or list(data.tasks):
+        with training_watcher() as watcher:
+            run_cell(cell, data, folder, _settings(config), cut=cut or default_cut(data), watcher=watcher)
+    _write_table(folder, collect, render)
+
+
+@app.command()
+def updating(
+    city: CityFile,
+    folder: Folder,
+    cuts: Annotated[
+        str, typer.Option(help="Times in order, separated by commas: the end of training, then every update.")
+    ],
+    config: Config = None,
+) -> None:
+    """Updates, month by month say, against not updating, each on what follows.
+
+    The file's table [update] holds training settings of the updates.
+
+    Example:
+
+        cmust experiment updating nyc.zarr.zip results/updating --config examples/updating.toml
+        --cuts 2019-04-01,2019-05-01,2019-06-01
+    """
+    from cmust import open_city
+    from cmust.cli.progress import training_watcher
+    from cmust.experiments.updating import collect, render, run_study
+
+    with training_watcher() as watcher:
+        run_study(open_city(city), folder, _settings(config), cuts=_names(cuts) or [], watcher=watcher)
+    _write_table(folder, collect, render)
+
+
+def _names(given: str | None) -> list[str] | None:
+    return [name.strip() for name in given.split(",")] if given else None
+
+
+def _whole(text: str) -> int:
+    from cmust.errors import ConfigError
+
+    if not text.isdecimal() or not int(text):
+        raise ConfigError(f"--days has {text!r}, which is not a number of days; give such as 7,14,28")
+    return int(text)
+
+
+def _settings(config: Path | None) -> dict[str, Any]:
+    from cmust.settings import read_settings
+
+    return read_settings(config) if config else {}
+
+
+def _write_table(
+    folder: Path, collect: Callable[[Path], dict[str, Any]], render: Callable[[dict[str, Any]], str]
+) -> None:
+    """Write what is finished as ``table.json`` and ``table.md``, and print it."""
+    import json
+
+    from cmust.files import write_text
+
     table = collect(folder)
     text = render(table)
     write_text(folder / "table.json", json.dumps(table, indent=1) + "\n")

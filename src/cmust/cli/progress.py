@@ -12,8 +12,8 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 if TYPE_CHECKING:
-    from cmust.fitting import Watcher
     from cmust.rolling import Phase
+    from cmust.training import Watcher
 
 T = TypeVar("T")
 

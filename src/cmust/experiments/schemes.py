@@ -20,12 +20,14 @@ from cmust.baselines import residual_mlp
 from cmust.city import City
 from cmust.errors import ConfigError, RunError
 from cmust.evaluation import SYSTEM, evaluate, score_systems
+from cmust.experiments.markdown import score_rows
 from cmust.files import write_text
-from cmust.fitting import Watcher, fit
+from cmust.fitting import fit
 from cmust.model import model_config
 from cmust.rolling import Trainer, TrainingConfig, epochs_by_task, rolling_plan, single_plan, training_config
 from cmust.run import Run, read_json
 from cmust.settings import Settings, make_settings
+from cmust.training import Watcher
 from cmust.windows import Windows, make_windows
 
 RUNS = ("cmust", "alone", "joint", "no_freezing")
@@ -203,22 +205,7 @@ ROWS = {
 
 def render(table: dict[str, Any]) -> str:
     """The table in Markdown: masked MAE (plain MAE), best in bold; then cost and frozen shares of every run."""
-    tasks = list(table["tasks"])
-    lines = [f"| masked MAE (plain MAE) | {' | '.join(tasks)} |", f"|---|{'---|' * len(tasks)}"]
-    best = {
-        (task, kind): min(scores[kind]["mae"] for scores in table["tasks"][task].values())
-        for task in tasks
-        for kind in ("masked", "plain")
-    }
-
-    def cell(task: str, kind: str, system: str) -> str:
-        value = table["tasks"][task][system][kind]["mae"]
-        return f"**{value:.2f}**" if value == best[task, kind] else f"{value:.2f}"
-
-    for system, label in ROWS.items():
-        if all(system in table["tasks"][task] for task in tasks):
-            cells = [f"{cell(task, 'masked', system)} ({cell(task, 'plain', system)})" for task in tasks]
-            lines.append(f"| {label} | {' | '.join(cells)} |")
+    lines = score_rows("masked MAE (plain MAE)", table["tasks"], ROWS)
     lines += ["", "| run | updates | minutes of training | frozen at the end |", "|---|---|---|---|"]
     for name, cost in table["cells"].items():
         frozen = cost["phases"][-1]["frozen_share"]

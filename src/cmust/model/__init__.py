@@ -2,6 +2,16 @@
 
 from cmust.model.attention import record_attention
 from cmust.model.config import PRESETS, ModelConfig, model_config
-from cmust.model.network import Head, Inputs, Trunk, forecast
+from cmust.model.network import Head, Inputs, Trunk, channel_counts, forecast
 
-__all__ = ["PRESETS", "Head", "Inputs", "ModelConfig", "Trunk", "forecast", "model_config", "record_attention"]
+__all__ = [
+    "PRESETS",
+    "Head",
+    "Inputs",
+    "ModelConfig",
+    "Trunk",
+    "channel_counts",
+    "forecast",
+    "model_config",
+    "record_attention",
+]

@@ -3,6 +3,8 @@
 Shapes: B batch, T input steps, F = T' forecast steps, N nodes, C channels, K input features of a node and step.
 """
 
+import re
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import torch
@@ -12,6 +14,8 @@ from cmust.model.config import ModelConfig
 from cmust.model.embedding import Embedding
 from cmust.model.fusion import Flatten, Sum
 from cmust.model.msti import MSTI, Slices
+
+_FUSION = re.compile(r"fusion\.([0-9]{1,4})\.")
 
 
 class Inputs(NamedTuple):
@@ -123,6 +127,11 @@ def seasonal(inputs: Inputs, power: Tensor | float, share: Tensor | float) -> tu
 def recent_ratio(observed: Tensor, expected: Tensor) -> Tensor:
     """``(observed + 5) / (expected + 5)``, within [0.2, 5]: near 1 where next to nothing is expected."""
     return ((observed + 5) / (expected + 5)).nan_to_num(1.0).clamp(0.2, 5)
+
+
+def channel_counts(weights: Iterable[str]) -> tuple[int, ...]:
+    """The numbers of channels that a trunk has layers for, by the names of its weights, ascending."""
+    return tuple(sorted({int(found[1]) for found in map(_FUSION.match, weights) if found}))
 
 
 def forecast(trunk: Trunk, head: Head, inputs: Inputs, prompt: Tensor | None = None) -> Tensor:

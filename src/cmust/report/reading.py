@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pydantic import AfterValidator, BaseModel, ValidationError
 
 from cmust.errors import RunError
-from cmust.run import MODEL_SCHEMA
+from cmust.run import FIRST, MODEL_SCHEMA, Run
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -102,6 +102,7 @@ class Evaluation(BaseModel):
 
     made: Made = Made()
     city: CityName
+    version: int = FIRST
     protocol: str
     part: str
     tasks: dict[str, TaskEvaluation]
@@ -206,8 +207,9 @@ def read_run(folder: Path) -> RunFiles:
         raise RunError(f"{folder} is not a run folder: it has no config.json; give the folder that `cmust train` wrote")
     config = _read_object(folder / "config.json")
     history = _read_history(folder / "history.jsonl")
-    model = _read_model(folder / "model" / "model.json")
-    evaluation = _read_evaluation(folder / "evaluation.json")
+    run = Run(folder)
+    model = _read_model(run.version_model() / "model.json")
+    evaluation = _read_evaluation(folder / "evaluation.json", run.pointer()[0])
     if evaluation is not None and model is not None:
         _check_same_places(folder, evaluation, model)
     samples = {} if evaluation is None else _read_samples(folder / "evaluation_sample.npz", evaluation)
@@ -318,8 +320,10 @@ def _read_model(path: Path) -> ModelFile | None:
     return model
 
 
-def _read_evaluation(path: Path) -> Evaluation | None:
-    return check_evaluation(_read_object(path), str(path)) if path.is_file() else None
+def _read_evaluation(path: Path, version: int) -> Evaluation | None:
+    """The scores of the version in force; those of another one count as not there."""
+    evaluation = check_evaluation(_read_object(path), str(path)) if path.is_file() else None
+    return evaluation if evaluation is not None and evaluation.version == version else None
 
 
 def _check_same_places(folder: Path, evaluation: Evaluation, model: ModelFile) -> None:

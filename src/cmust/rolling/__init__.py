@@ -2,9 +2,18 @@
 
 from typing import TYPE_CHECKING, Any
 
-from cmust.rolling.config import TrainingConfig, training_config
-from cmust.rolling.plan import PLANS, Phase, epochs_by_task, joint_plan, rolling_plan, single_plan
-from cmust.rolling.stability import Stability
+from cmust.rolling.config import TrainingConfig, changed_training, training_config
+from cmust.rolling.plan import (
+    PLANS,
+    Phase,
+    adapt_plan,
+    epochs_by_task,
+    joint_plan,
+    rolling_plan,
+    single_plan,
+    update_plan,
+)
+from cmust.rolling.stability import Stability, Star
 
 # The trainer needs Lightning, half of a forecast's start-up time: it is imported when it is first used.
 if TYPE_CHECKING:
@@ -14,13 +23,17 @@ __all__ = [
     "PLANS",
     "Phase",
     "Stability",
+    "Star",
     "Trainer",
     "TrainingConfig",
+    "adapt_plan",
+    "changed_training",
     "epochs_by_task",
     "joint_plan",
     "rolling_plan",
     "single_plan",
     "training_config",
+    "update_plan",
 ]
 
 

@@ -93,7 +93,20 @@ def training_config(preset: str = "tuned", **overrides: Any) -> TrainingConfig:
     """
     if preset not in TRAINING_PRESETS:
         raise ConfigError(f"unknown preset {preset!r}; choose one of {', '.join(TRAINING_PRESETS)}")
+    return _checked({**TRAINING_PRESETS[preset], **overrides})
+
+
+def changed_training(config: TrainingConfig, **overrides: Any) -> TrainingConfig:
+    """Training settings with single ones overridden.
+
+    Raises:
+        ConfigError: a setting is unknown, or a value does not fit.
+    """
+    return _checked({**config.model_dump(), **overrides})
+
+
+def _checked(values: dict[str, Any]) -> TrainingConfig:
     try:
-        return TrainingConfig(**{**TRAINING_PRESETS[preset], **overrides})
+        return TrainingConfig(**values)
     except ValidationError as error:
         raise ConfigError(describe_validation(error, "training", TrainingConfig.model_fields)) from error

@@ -7,7 +7,7 @@ from typing import Literal
 
 from cmust.rolling.config import TrainingConfig
 
-Kind = Literal["start", "roll", "refine", "single", "joint"]
+Kind = Literal["start", "roll", "refine", "single", "joint", "adapt"]
 Origin = Literal["initial", "previous", "star"]
 
 
@@ -40,25 +40,44 @@ class Phase:
 
 def rolling_plan(tasks: Sequence[str], config: TrainingConfig) -> list[Phase]:
     """Algorithm 1: the first task, the others in turn, the first again, then each task's refinement from ``W*``."""
-    slow, fine = config.rate * config.rolling_factor, config.rate * config.refine_factor
-    phases = [Phase(f"start {tasks[0]}", "start", (tasks[0],), "initial", config.rate, config.start_epochs)]
-    for number, task in enumerate([*tasks[1:], tasks[0]], start=2):
-        last = number == len(tasks) + 1
-        phases.append(
-            Phase(
-                f"roll {number} {task}",
-                "roll",
-                (task,),
-                "previous",
-                slow,
-                config.rolling_epochs,
-                rolls=True,
-                ends_rolling=last,
-            )
+    start = Phase(f"start {tasks[0]}", "start", (tasks[0],), "initial", config.rate, config.start_epochs)
+    return [start, *_roll([*tasks[1:], tasks[0]], config, "previous", 2), *_refine(tasks, config)]
+
+
+def update_plan(tasks: Sequence[str], config: TrainingConfig) -> list[Phase]:
+    """The continuation of Algorithm 1 on new data: from ``W*`` over the tasks in turn, then each task's refinement."""
+    return [*_roll(tasks, config, "star", 1), *_refine(tasks, config)]
+
+
+def adapt_plan(task: str, config: TrainingConfig) -> list[Phase]:
+    """A task that comes later: its refinement from ``W*``."""
+    rate = config.rate * config.refine_factor
+    return [Phase(f"adapt {task}", "adapt", (task,), "star", rate, config.refine_epochs, delivers=True)]
+
+
+def _roll(tasks: Sequence[str], config: TrainingConfig, origin: Origin, first: int) -> list[Phase]:
+    """Rolling phases, numbered from ``first``; the last one's result is ``W*``."""
+    rate, last = config.rate * config.rolling_factor, first + len(tasks) - 1
+    return [
+        Phase(
+            f"roll {number} {task}",
+            "roll",
+            (task,),
+            origin if number == first else "previous",
+            rate,
+            config.rolling_epochs,
+            rolls=True,
+            ends_rolling=number == last,
         )
-    for task in tasks:
-        phases.append(Phase(f"refine {task}", "refine", (task,), "star", fine, config.refine_epochs, delivers=True))
-    return phases
+        for number, task in enumerate(tasks, start=first)
+    ]
+
+
+def _refine(tasks: Sequence[str], config: TrainingConfig) -> list[Phase]:
+    rate = config.rate * config.refine_factor
+    return [
+        Phase(f"refine {task}", "refine", (task,), "star", rate, config.refine_epochs, delivers=True) for task in tasks
+    ]
 
 
 def single_plan(tasks: Sequence[str], config: TrainingConfig) -> list[Phase]:

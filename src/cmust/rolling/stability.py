@@ -5,12 +5,31 @@ epochs.
 """
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 Rule = Literal["element", "tensor"]
+
+
+@dataclass(frozen=True)
+class Star:
+    """What rolling leaves: the shared weights from which every task is refined, and those to come.
+
+    Attributes:
+        weights: ``W*``, the trunk's state.
+        frozen: per parameter a bool mask of the elements that never change again; one that is not named is free.
+    """
+
+    weights: dict[str, Tensor]
+    frozen: dict[str, Tensor]
+
+    def cpu(self) -> "Star":
+        """The same on the CPU."""
+        weights, frozen = ({name: each.cpu() for name, each in part.items()} for part in (self.weights, self.frozen))
+        return Star(weights, frozen)
 
 
 class Stability:
@@ -62,6 +81,13 @@ class Stability:
             fresh = stable & ~self.frozen[name]
             self.anchor[name] = torch.where(fresh, parameter.detach(), self.anchor[name])
             self.frozen[name] = self.frozen[name] | fresh
+
+    def hold(self, frozen: Mapping[str, Tensor]) -> None:
+        """Freeze, at the present values, what ``frozen`` marks."""
+        for name, mask in frozen.items():
+            parameter = self._parameters[name]
+            self.frozen[name] = self.frozen[name] | mask.to(parameter.device)
+            self.anchor[name] = parameter.detach().clone()
 
     def trainable(self) -> list[nn.Parameter]:
         """Parameters with an element left to train; the others stop asking for gradients."""

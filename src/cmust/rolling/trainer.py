@@ -23,7 +23,7 @@ from cmust.model import Inputs, ModelConfig, forecast
 from cmust.model.losses import counted, loss_terms
 from cmust.rolling.config import TrainingConfig
 from cmust.rolling.plan import Phase, rate_factor
-from cmust.rolling.stability import Hold, Stability
+from cmust.rolling.stability import Hold, Stability, Star
 from cmust.rolling.state import Saved
 from cmust.windows import Part, Windows
 
@@ -70,6 +70,7 @@ class Trainer:
         windows: per task, on Fabric's device.
         plan: the phases.
         config: settings.
+        star: ``W*`` and its frozen part, where rolling has ended before; a plan may then begin there.
         forecast: of the network; another system's own.
         on_event: called with every event (a dictionary: an epoch, or the end of a phase) on rank 0.
         on_update: called after every optimiser step with the phase and its epoch (for progress bars).
@@ -86,6 +87,7 @@ class Trainer:
         plan: list[Phase],
         config: TrainingConfig,
         *,
+        star: Star | None = None,
         forecast: Forecast = forecast,
         on_event: Callable[[dict[str, Any]], None] = lambda event: None,
         on_update: Callable[[Phase, int], None] = lambda phase, epoch: None,
@@ -100,11 +102,19 @@ class Trainer:
         self._initial = copy.deepcopy(trunk.state_dict())
         self.star: Weights | None = None
         self.stability = Stability(trunk.named_parameters())
+        if star is not None:
+            trunk.load_state_dict(star.weights)
+            self.star = copy.deepcopy(trunk.state_dict())
+            self.stability.hold(star.frozen)
         self.phase_index = 0
         self.state = PhaseState()
         self._optimizer_steps: Weights = {}
         self._optimizer: torch.optim.Optimizer | None = None
         self._trained: list[tuple[str, nn.Parameter]] = []
+
+    def common(self) -> Star | None:
+        """``W*`` and what is frozen in it, once rolling has ended."""
+        return None if self.star is None else Star(self.star, dict(self.stability.frozen))
 
     # ---------------------------------------------------------------- phases
 
@@ -171,8 +181,8 @@ class Trainer:
         groups = [group for group in groups if group["params"]]
         if not groups:
             raise RunError(
-                f"phase {phase.name!r} has nothing left to train: all shared weights are frozen and there are no "
-                f"prompts; lower training.delta, give the phases more epochs, or keep model.prompts"
+                f"phase {phase.name!r} has nothing left to train: all shared weights are frozen, and the head has "
+                f"no weights of its own; lower training.delta (now {self.config.delta:g}), or keep model.prompts"
             )
         kind = torch.optim.AdamW if self.config.decoupled_decay else torch.optim.Adam
         optimizer = kind(groups, eps=self.config.eps, weight_decay=self.config.weight_decay)

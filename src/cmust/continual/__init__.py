@@ -1,0 +1,1 @@
+"""After training: new tasks and places, new data, versions of a run."""

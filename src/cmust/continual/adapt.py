@@ -1,0 +1,179 @@
+"""A run, or a forecaster, learns one more task: one that it never saw, or new places of one that it knows."""
+
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from cmust.assembly import describe, seasonal_tables, window_scores, with_task
+from cmust.city import City
+from cmust.continual.newcomer import Newcomer, Wish, make_wish, prepare
+from cmust.continual.record import FROM_SCRATCH, score_adaptation
+from cmust.continual.trainee import Trainee
+from cmust.continual.versions import changing
+from cmust.errors import ConfigError
+from cmust.evaluation import SYSTEM
+from cmust.forecaster import Forecaster, TaskModel
+from cmust.identity import data_fingerprint
+from cmust.machine import provenance
+from cmust.rolling import TrainingConfig, changed_training
+from cmust.run import Run
+from cmust.training import Watcher, make_fabric
+
+
+@dataclass(frozen=True)
+class Adaptation:
+    """What came out.
+
+    Attributes:
+        forecaster: with the new task.
+        record: scores and costs, what ``adapt.json`` holds.
+        version: of the run; None in memory.
+    """
+
+    forecaster: Forecaster
+    record: dict[str, Any]
+    version: int | None = None
+
+
+def adapt(
+    run: Path | str,
+    city: City,
+    task: str,
+    *,
+    name: str | None = None,
+    like: str | None = None,
+    train: str = "unfrozen",
+    until: str | None = None,
+    compare: bool = False,
+    accelerator: str = "auto",
+    watcher: Watcher | None = None,
+    command: str | None = None,
+    **training: Any,
+) -> Adaptation:
+    """Add a task to a finished run, as a new version of it. The other tasks keep their weights, and so their forecasts.
+
+    From ``W*``: a prompt from the task's own data, a weekly profile, the frozen part fixed, the rest refined.
+    Interrupted and started again with the same arguments, it resumes.
+
+    Args:
+        run: a finished run folder.
+        city: holds the new task; a few days of it are enough.
+        task: of the city.
+        name: under which the run knows it, for other places of a task that the run has.
+        like: a task of the run whose prompt encoder and weights are taken over, for other places of it.
+        train: ``unfrozen``: what is not frozen; ``prompt``: the head alone (its prompt, how it follows the recent
+            level); ``nothing``: only for a task like another.
+        until: history ends before this local time; scores are of what follows.
+        compare: train the same network on the same history from fresh weights too, and tell scores and times of both.
+        accelerator: Fabric's.
+        watcher: hears of progress.
+        command: how it was started, for the records; the program's arguments when not given.
+        training: fields of :class:`cmust.rolling.TrainingConfig` other than the run's: ``refine_epochs`` and
+            ``refine_factor`` are those of the adaptation, ``start_epochs`` that of the comparison.
+
+    Returns:
+        The forecaster of the new version, scores and costs.
+
+    Raises:
+        CityError: the city lacks the task, or has too little of it.
+        ConfigError: a setting or an option does not fit.
+        RunError: the run is not finished, has the task, is being written by another process, or is damaged.
+    """
+    with changing(run) as change:
+        before = Forecaster.load(run, change.parent)
+        data = city.task(task)
+        wish = make_wish(before, data, name=name, like=like, train=train, until=until)
+        settings = changed_training(before.training, **training)
+        work = change.work(
+            {
+                "adapt": vars(wish),
+                "compare": compare,
+                "training": settings.model_dump(mode="json"),
+                "fingerprint": data_fingerprint(data),
+            }
+        )
+        made = provenance(command, torch.device("cpu"))
+        done = adapted(before, city, wish, settings, work, compare=compare, accelerator=accelerator, watcher=watcher)
+        about = {"made_by": "adapt", "made": made, "city": done.record["city"], "tasks": [wish.name]}
+        record = {**done.record, "made": made}
+        version = change.publish(work, done.forecaster, [wish.name], about, {"adapt.json": record})
+    return Adaptation(done.forecaster, record, version)
+
+
+def adapt_forecaster(
+    before: Forecaster,
+    city: City,
+    task: str,
+    *,
+    name: str | None = None,
+    like: str | None = None,
+    train: str = "unfrozen",
+    until: str | None = None,
+    accelerator: str = "auto",
+    watcher: Watcher | None = None,
+    **training: Any,
+) -> Forecaster:
+    """The same to a forecaster in memory; see :func:`adapt`."""
+    wish = make_wish(before, city.task(task), name=name, like=like, train=train, until=until)
+    settings = changed_training(before.training, **training)
+    with tempfile.TemporaryDirectory() as folder:
+        done = adapted(before, city, wish, settings, Run(folder), accelerator=accelerator, watcher=watcher)
+    return done.forecaster
+
+
+def adapted(
+    before: Forecaster,
+    city: City,
+    wish: Wish,
+    training: TrainingConfig,
+    work: Run,
+    *,
+    compare: bool = False,
+    accelerator: str = "auto",
+    watcher: Watcher | None = None,
+) -> Adaptation:
+    """Adapt in a folder of its own, and score it.
+
+    Args:
+        before: the forecaster; left as it is.
+        city: holds the task.
+        wish: what is to be adapted.
+        training: settings.
+        work: keeps history and resume point, of this adaptation only.
+        compare: train from fresh weights too, in ``work/scratch``.
+        accelerator: Fabric's.
+        watcher: hears of progress.
+
+    Raises:
+        ConfigError: nothing is left to train, or this is one of several processes.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise ConfigError("adapting runs in one process; start it without torchrun")
+    newcomer = prepare(before, city, wish, training.seed)
+    tables = seasonal_tables(newcomer.task, newcomer.windows, newcomer.shape, newcomer.task.n_steps)
+    trainee = Trainee(before, newcomer, tables, training, make_fabric(training.precision, accelerator, 1), watcher)
+    models, costs = {SYSTEM: trainee.model()}, {}
+    if wish.train != "nothing":
+        models[SYSTEM], costs[SYSTEM] = trainee.from_star(work)
+        if compare:
+            models[FROM_SCRATCH], costs[FROM_SCRATCH] = trainee.from_scratch(Run(work.folder / "scratch"))
+    models[SYSTEM].about = _about(wish, newcomer, models[SYSTEM])
+    after = with_task(before, wish.name, models[SYSTEM])
+    record = score_adaptation(after, city, wish, newcomer, models)
+    return Adaptation(after, {**record, "costs": costs, "training": training.model_dump(mode="json")})
+
+
+def _about(wish: Wish, newcomer: Newcomer, model: TaskModel) -> dict[str, Any]:
+    task, windows, convergence = newcomer.task, newcomer.windows, newcomer.parts.convergence
+    more: dict[str, Any] = {"autoencoder": vars(convergence) if convergence else None}
+    if wish.like is not None:
+        more["like"] = wish.like
+    if wish.name != wish.task:
+        more["reads"] = wish.task
+    if starts := windows.split.starts:
+        more["validation"] = window_scores(model, task, windows, starts["validation"])
+    return describe(task, newcomer.shape, windows.split.train_steps, task.n_steps, **more)

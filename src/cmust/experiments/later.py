@@ -1,0 +1,73 @@
+"""What the studies of adapting and updating share: settings in three tables, adaptations that are kept."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from cmust.city import City
+from cmust.continual.adapt import adapted
+from cmust.continual.newcomer import make_wish
+from cmust.errors import RunError
+from cmust.files import write_text
+from cmust.forecaster import Forecaster
+from cmust.identity import data_fingerprint
+from cmust.rolling import changed_training
+from cmust.run import Run, read_json
+from cmust.training import Watcher
+
+
+def split_settings(settings: dict[str, Any], table: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The settings of the run, and those of what comes later: training settings in a table of their own, ``[adapt]`` or
+    ``[update]``.
+    """
+    run = {key: value for key, value in settings.items() if key != table}
+    return run, dict(settings.get(table, {}))
+
+
+def keep_adaptation(
+    folder: Path,
+    before: Forecaster,
+    city: City,
+    task: str,
+    training: dict[str, Any],
+    watcher: Watcher | None,
+    *,
+    compare: bool = False,
+    **options: Any,
+) -> dict[str, Any]:
+    """Adapt in memory and keep the record in ``folder``; interrupted it resumes, finished it is not repeated.
+
+    Args:
+        folder: of this adaptation alone.
+        before: the forecaster.
+        city: holds the task.
+        task: of the city.
+        training: settings other than the run's.
+        watcher: hears of progress.
+        compare: with training from scratch.
+        options: ``name``, ``like``, ``train``, ``until``, as in :func:`cmust.adapt`.
+
+    Raises:
+        RunError: the folder holds another adaptation.
+    """
+    work, result = Run(folder), folder / "adapt.json"
+    wish = make_wish(
+        before, city.task(task), **{"name": None, "like": None, "train": "unfrozen", "until": None, **options}
+    )
+    config = changed_training(before.training, **training)
+    identity = {
+        "adapt": vars(wish),
+        "compare": compare,
+        "training": config.model_dump(mode="json"),
+        "fingerprint": data_fingerprint(city.task(task)),
+        "before": before.city["fingerprint"],
+    }
+    identity = json.loads(json.dumps(identity))
+    if work.config_file.exists() and work.config() != identity:
+        raise RunError(f"{folder} was made with other settings or data; use the same, or another folder")
+    if result.exists():
+        return read_json(result, "")
+    work.write_config(identity)
+    record = adapted(before, city, wish, config, work, compare=compare, watcher=watcher).record
+    write_text(result, json.dumps(record, indent=1) + "\n")
+    return record

@@ -1,0 +1,118 @@
+"""New places: trained on some places of a city, forecasting the others without and with adaptation.
+
+Every fourth place (by name order of the data) is held out. The other places are trained by rolling before a cut; then
+every task is extended to the places held out, by their history before the cut, and scored on what follows. A cell is a
+task; cells are resumable and may run in processes of their own.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from cmust.city import City
+from cmust.errors import ConfigError, RunError
+from cmust.evaluation import SYSTEM
+from cmust.experiments.later import keep_adaptation, split_settings
+from cmust.experiments.markdown import better, score_rows
+from cmust.fitting import fit
+from cmust.naive import NAIVE
+from cmust.run import read_json
+from cmust.training import Watcher
+
+EVERY = 4
+ADAPTED = "adapted"
+
+
+def hold_out(city: City, *, held: bool) -> City:
+    """The city at the places held out, or at the others."""
+    tasks = {}
+    for name, task in city.tasks.items():
+        nodes = [node for index, node in enumerate(task.nodes) if (index % EVERY == EVERY - 1) == held]
+        if not nodes:
+            raise ConfigError(f"task {name!r} has {task.n_nodes} places; to hold every fourth out takes {EVERY}")
+        tasks[name] = task.select(nodes=nodes)
+    return replace(city, tasks=tasks, covariates={})
+
+
+def run_cell(
+    cell: str, city: City, folder: Path, settings: dict[str, Any], *, cut: str, watcher: Watcher | None = None
+) -> None:
+    """Extend a task to the places held out, without training and with; what is finished is not repeated.
+
+    Args:
+        cell: the task.
+        city: all places, the time to be forecast included.
+        folder: of the experiment; the run of all cells is ``folder/known-places``.
+        settings: of the run (fields of ``Settings``); its table ``adapt`` holds training settings of the adaptation.
+        cut: local time; training before it, scores after it.
+        watcher: hears of progress.
+
+    Raises:
+        ConfigError: the city has no such task, or too few places.
+        RunError: another process trains the run of the cells at this time.
+    """
+    if cell not in city.tasks:
+        raise ConfigError(f"unknown cell {cell!r}; choose among the tasks {', '.join(city.tasks)}")
+    run_settings, training = split_settings(settings, "adapt")
+    known = hold_out(city.select(time=slice(None, cut)), held=False)
+    before = fit(known, folder / "known-places", watcher=watcher, **run_settings)
+    for train in ("nothing", "unfrozen"):
+        keep_adaptation(
+            folder / cell / train,
+            before,
+            hold_out(city, held=True),
+            cell,
+            training,
+            watcher,
+            name=f"{cell}_held_out",
+            like=cell,
+            train=train,
+            until=cut,
+        )
+
+
+ROWS = {
+    "last_value": "last value",
+    "yesterday": "same slot yesterday",
+    "last_week": "same slot last week",
+    "weekly_average": "weekly average",
+    "scaled_weekly_average": "weekly average, scaled to the recent level",
+    SYSTEM: "CMuST, places never trained on",
+    ADAPTED: "CMuST, adapted to the places",
+}
+
+
+def collect(folder: Path) -> dict[str, Any]:
+    """Scores by task and system of the finished cells below ``folder``.
+
+    Raises:
+        RunError: none is finished.
+    """
+    table: dict[str, Any] = {"tasks": {}, "costs": {}}
+    for file in sorted(folder.glob("*/unfrozen/adapt.json")):
+        record, plain, task = read_json(file, ""), read_json(file.parent.parent / "nothing" / "adapt.json", ""), ""
+        task = file.parent.parent.name
+        (trained,), (untrained,) = record["tasks"].values(), plain["tasks"].values()
+        table["tasks"][task] = {**untrained["systems"], ADAPTED: trained["systems"][SYSTEM]}
+        table["costs"][task] = record["costs"][SYSTEM]
+        table["places"] = len(trained["nodes"])
+    if not table["tasks"]:
+        raise RunError(f"no finished cell below {folder}; run `cmust experiment newplaces` first")
+    return table
+
+
+def render(table: dict[str, Any]) -> str:
+    """The table in Markdown, and on how many tasks all naive forecasts are beaten."""
+    title = f"{table['places']} new places, masked MAE (plain MAE)"
+    lines = [*score_rows(title, table["tasks"], ROWS), ""]
+    for system in (SYSTEM, ADAPTED):
+        won = [
+            name
+            for name, systems in table["tasks"].items()
+            if all(better(systems[system], systems[naive]) for naive in NAIVE)
+        ]
+        lines.append(
+            f"- {ROWS[system]}: better than every naive forecast on {len(won)} of {len(table['tasks'])} tasks."
+        )
+    seconds = ", ".join(f"{task} {cost['seconds']:.0f} s" for task, cost in table["costs"].items())
+    return "\n".join([*lines, f"- Seconds of adaptation: {seconds}."]) + "\n"

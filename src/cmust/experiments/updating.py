@@ -1,0 +1,123 @@
+"""Updating stretch by stretch (months, say) against not updating.
+
+Trained on what lies before the first cut; at every later cut the run is updated with the data until there, and the
+version in force and the one of training are scored on the stretch that follows. Resumable.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cmust.assembly import window_scores
+from cmust.city import City
+from cmust.continual.update import update
+from cmust.continual.versions import list_versions
+from cmust.errors import ConfigError, RunError
+from cmust.experiments.later import split_settings
+from cmust.files import write_text
+from cmust.fitting import fit
+from cmust.forecaster import Forecaster
+from cmust.run import FIRST, Run, read_json
+from cmust.training import Watcher
+from cmust.windows import windows_between
+
+
+def run_study(
+    city: City, folder: Path, settings: dict[str, Any], *, cuts: Sequence[str], watcher: Watcher | None = None
+) -> None:
+    """Train, then update and score at every cut; what is finished is not repeated.
+
+    Args:
+        city: all data.
+        folder: of the experiment; its run is ``folder/run``.
+        settings: of the run (fields of ``Settings``); its table ``update`` holds training settings of the updates.
+        cuts: local times in ascending order, the end of training first.
+        watcher: hears of progress.
+
+    Raises:
+        ConfigError: fewer than two cuts, or not in order.
+    """
+    if len(cuts) < 2 or list(cuts) != sorted(cuts):
+        raise ConfigError(f"cuts are {', '.join(cuts) or 'none'}; give two or more in order, the end of training first")
+    run_settings, training = split_settings(settings, "update")
+    run = folder / "run"
+    fit(city.select(time=slice(None, cuts[0])), run, watcher=watcher, **run_settings)
+    for cut, until in zip(cuts[1:], [*cuts[2:], None], strict=True):
+        result = folder / f"after-{cut}.json"
+        if result.exists():
+            continue
+        known = city.select(time=slice(None, cut))
+        if not _has_seen(Forecaster.load(run), known):
+            update(run, known, watcher=watcher, **training)
+        write_text(result, json.dumps(_score(run, city, cut, until), indent=1) + "\n")
+
+
+def _has_seen(forecaster: Forecaster, city: City) -> bool:
+    """Whether the run was updated with this city already, and killed before it was scored."""
+    return any(
+        np.datetime64(model.about["seen"]["until"]) >= city.tasks[name].time[-1]
+        for name, model in forecaster.tasks.items()
+    )
+
+
+def _score(run: Path, city: City, cut: str, until: str | None) -> dict[str, Any]:
+    """The first version and the one in force on the targets from ``cut`` to ``until``."""
+    number, _ = Run(run).pointer()
+    versions = {"not_updated": Forecaster.load(run, FIRST), "updated": Forecaster.load(run, number)}
+    record = run / "versions" / f"{number:04d}" / "update.json"
+    costs = read_json(record, "")["costs"] if record.exists() else None
+    tasks: dict[str, Any] = {}
+    for name, task in city.tasks.items():
+        begin = int(np.searchsorted(task.time, np.datetime64(cut)))
+        end = task.n_steps if until is None else int(np.searchsorted(task.time, np.datetime64(until)))
+        for kind, forecaster in versions.items():
+            starts = windows_between(begin, end, forecaster.config.input_steps, forecaster.config.horizon)
+            if not len(starts):
+                raise RunError(f"task {name!r} has no window from {cut} to {until or 'its end'}; give other cuts")
+            scores = window_scores(forecaster.tasks[name], task, forecaster.windows(task), starts)
+            tasks.setdefault(name, {})[kind] = scores
+    made_by = {version.number: version.made_by for version in list_versions(run)}
+    return {"cut": cut, "version": number, "made_by": made_by[number], "costs": costs, "tasks": tasks}
+
+
+def collect(folder: Path) -> dict[str, Any]:
+    """What the finished cuts below ``folder`` say, in order.
+
+    Raises:
+        RunError: none is finished.
+    """
+    cuts = [read_json(file, "") for file in sorted(folder.glob("after-*.json"))]
+    if not cuts:
+        raise RunError(f"no finished cut below {folder}; run `cmust experiment updating` first")
+    config = Run(folder / "run").config()
+    return {"made": config["made"], "settings": config["settings"], "cuts": cuts}
+
+
+def render(table: dict[str, Any]) -> str:
+    """The table in Markdown: masked MAE (plain MAE) of both, and what updating changed."""
+    lines = [
+        "| from | task | not updated | updated | change |",
+        "|---|---|---|---|---|",
+    ]
+    changes = []
+    for cut in table["cuts"]:
+        for name, scores in cut["tasks"].items():
+            old, new = scores["not_updated"], scores["updated"]
+            both = [(new[key] - old[key]) / old[key] for key in ("masked_mae", "plain_mae")]
+            changes.append(both)
+            shown = [f"{each['masked_mae']:.3f} ({each['plain_mae']:.3f})" for each in (old, new)]
+            lines.append(
+                f"| {cut['cut']} | {name} | {shown[0]} | {shown[1]} | {100 * both[0]:+.1f} % ({100 * both[1]:+.1f} %) |"
+            )
+    better = sum(max(both) < 0 for both in changes)
+    worst = max(max(both) for both in changes)
+    seconds = ", ".join(f"{cut['cut']} {cut['costs']['seconds']:.0f} s" for cut in table["cuts"] if cut["costs"])
+    lines += [
+        "",
+        f"Updating is better, plain and masked, in {better} of {len(changes)} rows; the worst change is "
+        f"{100 * worst:+.1f} %. Training time of the updates: {seconds or 'none made'}.",
+    ]
+    return "\n".join(lines) + "\n"

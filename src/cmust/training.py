@@ -1,0 +1,160 @@
+"""A plan carried out in a folder: the trainer with history, TensorBoard and resume point.
+
+Fitting, adapting and updating all go through here.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from lightning_fabric import Fabric
+from lightning_fabric.strategies.ddp import DDPStrategy
+
+from cmust.board import TensorBoard
+from cmust.errors import RunError, reason
+from cmust.machine import has_fast_bf16
+from cmust.model import Head, Trunk
+from cmust.rolling import Phase, Star, Trainer, TrainingConfig
+from cmust.rolling import state as store
+from cmust.run import Run
+from cmust.windows import Windows
+
+Weights = dict[str, torch.Tensor]
+
+
+class Watcher(Protocol):
+    """What wants to know how training goes (a progress bar, say)."""
+
+    def plan(self, phases: list[Phase], updates: list[int]) -> None:
+        """Training begins: the phases, and at most how many updates each takes."""
+
+    def update(self, phase: Phase, epoch: int) -> None:
+        """An optimiser step was made."""
+
+    def event(self, event: dict[str, Any]) -> None:
+        """An epoch or a phase ended (see ``history.jsonl``)."""
+
+
+def make_fabric(precision: str, accelerator: str, devices: int | str) -> Fabric:
+    """Fabric of a precision (``training.precision``). Under ``torchrun`` the number of processes is the launcher's."""
+    local_world = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    count = local_world if devices == "auto" else devices
+    several = count not in (1, "1") or int(os.environ.get("WORLD_SIZE", "1")) > 1
+    if precision == "auto":
+        precision = "bf16-mixed" if has_fast_bf16(accelerator) else "32-true"
+    return Fabric(
+        accelerator=accelerator,
+        devices=count,
+        num_nodes=int(os.environ.get("WORLD_SIZE", "1")) // local_world,
+        # Buffers (scales, summaries) never change: nothing to send around before every forward pass.
+        strategy=DDPStrategy(find_unused_parameters=True, broadcast_buffers=False) if several else "auto",
+        precision=precision,  # type: ignore[arg-type]
+    )
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a plan gave, on the CPU.
+
+    Attributes:
+        weights: per delivered task its ``trunk`` and its ``head``.
+        star: ``W*`` and what is frozen in it; None where nothing rolled and nothing was given.
+    """
+
+    weights: dict[str, dict[str, Weights]]
+    star: Star | None
+
+
+def carry_out(
+    plan: list[Phase],
+    run: Run,
+    fabric: Fabric,
+    trunk: Trunk,
+    heads: Mapping[str, Head],
+    windows: Mapping[str, Windows],
+    config: TrainingConfig,
+    *,
+    star: Star | None = None,
+    watcher: Watcher | None = None,
+) -> Outcome:
+    """Train in a run folder; interrupted and called again with the same arguments, it goes on where it was.
+
+    Args:
+        plan: the phases.
+        run: gets ``history.jsonl``, ``tensorboard`` and ``state``.
+        fabric: launched.
+        trunk, heads: freshly made; trained in place, on Fabric's device.
+        windows: of the tasks of the plan.
+        config: settings of training.
+        star: for plans that begin at ``W*``.
+        watcher: hears of progress; of the first process only.
+
+    Raises:
+        RunError: the resume point is damaged or does not fit, or training diverged.
+    """
+    run.folder.mkdir(parents=True, exist_ok=True)
+    board = TensorBoard(run.folder / "tensorboard") if fabric.is_global_zero else None
+    watcher = watcher if fabric.is_global_zero else None
+
+    def on_event(event: dict[str, Any]) -> None:
+        run.append_history(event)
+        if board:
+            board.write(event)
+        if watcher:
+            watcher.event(event)
+
+    trainer = Trainer(
+        fabric,
+        fabric.to_device(trunk),
+        {name: fabric.to_device(head) for name, head in heads.items()},
+        {name: each.to(fabric.device) for name, each in windows.items()},
+        plan,
+        config,
+        star=star,
+        on_event=on_event,
+        on_update=watcher.update if watcher else lambda phase, epoch: None,
+        on_checkpoint=lambda trainer: _save_state(run, trainer),
+        on_delivery=lambda task, weights: store.save(_result_file(run, task), weights, {}),
+    )
+    if run.state_file.exists():
+        history_size = _resume(run, trainer)
+        if fabric.is_global_zero:
+            run.cut_history(history_size)
+            if board:
+                board.start_after(run.history())
+    elif fabric.is_global_zero:
+        run.cut_history(0)
+    if watcher:
+        watcher.plan(plan, [trainer.updates_of(phase) for phase in plan])
+    trainer.run()
+    if board:
+        board.close()
+    fabric.barrier()
+    delivered = [task for phase in plan if phase.delivers for task in phase.tasks]
+    weights = {task: store.load(_result_file(run, task)).tensors for task in delivered}
+    return Outcome(weights, None if (common := trainer.common()) is None else common.cpu())
+
+
+def _resume(run: Run, trainer: Trainer) -> int:
+    """Put the trainer where the run stopped; how many bytes of history belong to that."""
+    saved = store.load(run.state_file)
+    try:
+        trainer.resume(saved)
+        return int(saved.values["history_size"])
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise RunError(
+            f"{run.state_file} does not fit this run ({reason(error)}); restore it from a copy, or remove the "
+            f"folder {run.folder} and train again"
+        ) from error
+
+
+def _save_state(run: Run, trainer: Trainer) -> None:
+    tensors, values = trainer.checkpoint()
+    store.save(run.state_file, tensors, {**values, "history_size": run.history_size()})
+
+
+def _result_file(run: Run, task: str) -> Path:
+    return run.folder / "state" / f"result-{task}.safetensors"

@@ -1,0 +1,107 @@
+"""Which windows a model may be scored on: the parts of the data it was trained on, or what came after that data."""
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from cmust.city import City, Task
+from cmust.errors import RunError
+from cmust.forecaster import Forecaster
+from cmust.identity import data_fingerprint
+from cmust.windows import Part, Split, Windows, make_windows, split_windows, windows_between
+
+LATER = "later"
+
+
+def windows_to_score(forecaster: Forecaster, city: City, part: Part) -> tuple[dict[str, Windows], dict[str, str]]:
+    """Windows of every task of a city that has a model, with the starts of ``part``.
+
+    A task over the data it was trained on is split by the protocol, as in training. Over other data, and for a task
+    that was adapted or updated, the test part is every window whose targets all lie after the last step the model has
+    seen.
+
+    Returns:
+        Windows by task, and by task which split they are of: the protocol's name or ``later``.
+
+    Raises:
+        CityError: nodes, interval or channels of a task are not the model's.
+        RunError: the city holds what the model has seen with other values; or nothing to score.
+    """
+    tasks = _present(forecaster, city)
+    windows = {name: forecaster.windows(task) for name, task in tasks.items()}
+    if not tasks:
+        raise _other_data(forecaster, city.name)
+    if any("seen" not in forecaster.tasks[name].about for name in tasks):
+        return _all_as_trained(forecaster, city, windows)
+    found, kinds, lacking = {}, {}, ""
+    for name, task in tasks.items():
+        split = _as_trained(forecaster, task)
+        kinds[name] = LATER if split is None else forecaster.protocol
+        if split is None:
+            split = Split({"test": _later(forecaster, task)}, 0)
+        if len(split.starts.get(part, ())):
+            found[name] = replace(windows[name], split=split)
+        else:
+            lacking = f"task {name!r} has seen data until {forecaster.tasks[name].about['seen']['until']}"
+    if not found:
+        raise RunError(
+            f"city {city.name!r} has no window to score in its {part} part: {lacking}, and the data ends at "
+            f"{max(task.time[-1] for task in tasks.values())}; give later data"
+            + ("" if part == "test" else ", or take the test part")
+        )
+    return found, kinds
+
+
+def _present(forecaster: Forecaster, city: City) -> dict[str, Task]:
+    """The data of every task that the city has. Where one task's data is read by several, at different places, it is
+    that of the task whose places they are.
+    """
+    sources = {
+        name: name if name in city.tasks else model.about.get("reads", name) for name, model in forecaster.tasks.items()
+    }
+    here = {name: source for name, source in sources.items() if source in city.tasks}
+    own = {name for name in here if list(city.tasks[here[name]].nodes) == forecaster.tasks[name].about["nodes"]}
+    taken = {here[name] for name in own}
+    return {name: forecaster.task_of(city, name) for name, source in here.items() if name in own or source not in taken}
+
+
+def _all_as_trained(
+    forecaster: Forecaster, city: City, windows: dict[str, Windows]
+) -> tuple[dict[str, Windows], dict[str, str]]:
+    """For models from before they remembered what they have seen: the very city, or nothing."""
+    city = city.select(tasks=list(windows))
+    if city.fingerprint() != forecaster.city["fingerprint"]:
+        raise _other_data(forecaster, city.name)
+    splits = make_windows(city, forecaster.protocol, forecaster.config.input_steps, forecaster.config.horizon)  # type: ignore[arg-type]
+    found = {name: replace(each, split=splits[name].split) for name, each in windows.items()}
+    return found, dict.fromkeys(found, forecaster.protocol)
+
+
+def _as_trained(forecaster: Forecaster, task: Task) -> Split | None:
+    """The split of training, where the model was trained by the protocol on these very steps."""
+    about = forecaster.tasks[task.name].about
+    if about.get("fingerprint") != data_fingerprint(task):
+        return None
+    cuts = None if about["cuts"] is None else tuple(np.array(about["cuts"], dtype="datetime64[s]"))
+    return split_windows(task, cuts, forecaster.config.input_steps, forecaster.config.horizon)
+
+
+def _later(forecaster: Forecaster, task: Task) -> torch.Tensor:
+    """Starts of the windows after everything the model has seen; what it has seen has to be the same here."""
+    seen = forecaster.tasks[task.name].about["seen"]
+    step = np.timedelta64(task.interval, "s")
+    first, end = np.datetime64(seen["from"]), np.datetime64(seen["until"]) + step
+    whole = task.time[0] <= first and task.time[-1] + step >= end
+    if whole and data_fingerprint(task.select(time=slice(first, end))) != seen["fingerprint"]:
+        raise _other_data(forecaster, task.name)
+    config = forecaster.config
+    begin = int(np.searchsorted(task.time, end))
+    return windows_between(begin, task.n_steps, config.input_steps, config.horizon)
+
+
+def _other_data(forecaster: Forecaster, other: str) -> RunError:
+    return RunError(
+        f"the run was trained on city {forecaster.city['name']!r} with other data than {other!r} holds; "
+        f"give the city it was trained on, or later data of it"
+    )

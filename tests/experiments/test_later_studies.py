@@ -1,0 +1,128 @@
+"""The studies of what comes after training, from the command line on a tiny city: what they compare, resuming."""
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+import cmust
+from cmust.cli import app
+from cmust.experiments.coldstart import default_cut
+from cmust.experiments.newplaces import hold_out
+from cmust.naive import NAIVE
+from tests.rolling.tiny import SIZES, quick_prompts, tiny_city, tiny_task
+
+SETTINGS = {"preset": '"tuned"', "protocol": '"purged"'}
+TRAINING = {
+    "batch_size": 32,
+    "updates_per_epoch": 2,
+    "start_epochs": 1,
+    "rolling_epochs": 1,
+    "refine_epochs": 1,
+    "precision": '"32-true"',
+}
+
+
+@pytest.fixture(scope="module")
+def city(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    tasks = [tiny_task(name, steps=336, nodes=8) for name in ("trips", "visits")]
+    return tiny_city(*tasks).save(tmp_path_factory.mktemp("city") / "tiny.zarr.zip")
+
+
+def config(folder: Path, **later: dict) -> Path:
+    """A file of settings, with a table for what comes later."""
+    lines = [f"{key} = {value}" for key, value in SETTINGS.items()]
+    for name, table in {"model": SIZES, "training": TRAINING, **later}.items():
+        lines += [f"[{name}]", *(f"{key} = {value}" for key, value in table.items())]
+    path = folder / "settings.toml"
+    path.write_text("\n".join(lines))
+    return path
+
+
+def experiment(*arguments: object, code: int = 0) -> str:
+    with quick_prompts():
+        result = CliRunner().invoke(app, ["experiment", *(str(argument) for argument in arguments)])
+    assert result.exit_code == code, f"{result.output}\n{result.exception!r}"
+    return result.output
+
+
+def stamps(folder: Path) -> dict[str, int]:
+    """When every file but the tables was written."""
+    return {str(path): path.stat().st_mtime_ns for path in folder.rglob("*.*") if not path.name.startswith("table")}
+
+
+def test_cold_start(city: Path, tmp_path: Path) -> None:
+    settings = config(tmp_path, adapt={"start_epochs": 2})
+    cut = ["--cut", "2024-03-22", "--days", "3,7"]
+    output = experiment("coldstart", city, tmp_path, "--config", settings, "--cells", "visits", *cut)
+    assert "| 3 days of history, masked MAE (plain MAE) | visits |" in output and "| 7 days" in output
+    table = json.loads((tmp_path / "table.json").read_text())
+    for length, first in (("3", "2024-03-19"), ("7", "2024-03-15")):
+        entry = table["days"][length]["visits"]
+        assert set(entry["systems"]) == {"cmust", "from_scratch", *NAIVE}
+        assert entry["from"] == "2024-03-22T00:00:00" and entry["until"] == "2024-03-31T22:00:00"
+        assert (entry["costs"]["cmust"]["most_epochs"], entry["costs"]["from_scratch"]["most_epochs"]) == (1, 2)
+        record = json.loads((tmp_path / "visits" / f"days-{length}" / "adapt.json").read_text())
+        assert record["history"]["from"] == f"{first}T00:00:00" and record["history"]["until"] == "2024-03-21T22:00:00"
+    before = json.loads((tmp_path / "visits" / "before" / "config.json").read_text())
+    assert before["settings"]["tasks"] == ["trips"]
+    model = cmust.Forecaster.load(tmp_path / "visits" / "before")
+    assert model.tasks["trips"].about["seen"]["until"] < "2024-03-22"
+
+    done = stamps(tmp_path)
+    again = experiment("coldstart", city, tmp_path, "--config", settings, "--cells", "visits", *cut)
+    assert stamps(tmp_path) == done and again.splitlines()[-8:] == output.splitlines()[-8:]
+    other = experiment(
+        "coldstart", city, tmp_path, "--config", settings, "--cells", "visits", "--cut", "2024-03-23", code=2
+    )
+    assert "other" in other
+    assert "unknown cell 'metro'" in experiment("coldstart", city, tmp_path, "--cells", "metro", code=2)
+    assert "not a number of days" in experiment("coldstart", city, tmp_path, "--days", "7,x", code=2)
+
+
+def test_new_places(city: Path, tmp_path: Path) -> None:
+    settings = config(tmp_path, adapt={"refine_epochs": 1})
+    output = experiment("newplaces", city, tmp_path, "--config", settings, "--cells", "trips", "--cut", "2024-03-22")
+    assert "| 2 new places, masked MAE (plain MAE) | trips |" in output
+    assert "CMuST, places never trained on" in output and "CMuST, adapted to the places" in output
+    known = cmust.Forecaster.load(tmp_path / "known-places")
+    assert known.tasks["trips"].about["nodes"] == [f"place {n}" for n in (0, 1, 2, 4, 5, 6)]
+    held = hold_out(cmust.open_city(city), held=True)
+    assert held.tasks["visits"].nodes == ("place 3", "place 7")
+    record = json.loads((tmp_path / "trips" / "nothing" / "adapt.json").read_text())
+    assert record["tasks"]["trips_held_out"]["nodes"] == ["place 3", "place 7"] and record["costs"] == {}
+
+
+def test_updating(city: Path, tmp_path: Path) -> None:
+    settings = config(tmp_path, update={"refine_epochs": 2})
+    cuts = ["--cuts", "2024-03-15,2024-03-22,2024-03-27"]
+    output = experiment("updating", city, tmp_path, "--config", settings, *cuts)
+    table = json.loads((tmp_path / "table.json").read_text())
+    assert [cut["cut"] for cut in table["cuts"]] == ["2024-03-22", "2024-03-27"]
+    assert output.count("| 2024-03-22 |") == 2 and "Updating is better, plain and masked, in" in output
+    first = cmust.Forecaster.load(tmp_path / "run", 1)
+    data = cmust.open_city(city)
+    scores = table["cuts"][1]["tasks"]["trips"]["not_updated"]
+    assert (scores["from"], scores["until"]) == ("2024-03-27T00:00:00", "2024-03-31T22:00:00")
+    task = data.tasks["trips"]
+    errors = []
+    for origin in range(task.n_steps - 60, task.n_steps - 2):
+        forecast = first.predict(data, "trips", at=task.time[origin]).values
+        errors += [abs(e) for e in (forecast - task.values[origin : origin + 3, :, 0]).ravel() if e == e]
+    assert scores["plain_mae"] == pytest.approx(sum(errors) / len(errors), rel=1e-4)
+    for cut in table["cuts"]:
+        version = cmust.Forecaster.load(tmp_path / "run", cut["version"])
+        assert all(model.about["seen"]["until"] < cut["cut"] for model in version.tasks.values())
+
+    (tmp_path / "after-2024-03-27.json").unlink()  # killed after the update, before it was scored
+    before = stamps(tmp_path / "run")
+    experiment("updating", city, tmp_path, "--config", settings, *cuts)
+    assert {name for name, time in stamps(tmp_path / "run").items() if before.get(name) != time} == set()
+    assert json.loads((tmp_path / "table.json").read_text())["cuts"] == table["cuts"]
+    wrong = experiment("updating", city, tmp_path, "--config", settings, "--cuts", "2024-03-22,2024-03-15", code=2)
+    assert "give two or more in order" in wrong
+
+
+def test_the_cut_leaves_whole_days(city: Path) -> None:
+    assert default_cut(cmust.open_city(city), 7) == "2024-03-25"

@@ -1,0 +1,86 @@
+"""Which windows a run is scored on: those of its protocol on its own data, and what follows on any other."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cmust import Forecaster, evaluate
+from cmust.city import City
+from cmust.errors import CityError, RunError
+from cmust.unseen import windows_to_score
+from cmust.windows import make_windows
+from tests.rolling.tiny import small_city, tiny_city, tiny_fit, tiny_task
+
+QUICK = {"scheme": "joint", "training": {"start_epochs": 1, "precision": "32-true", "batch_size": 64}}
+
+
+def grown() -> City:
+    """The data of ``small_city`` and what came after it."""
+    tasks = []
+    for task in small_city().tasks.values():
+        more = np.random.default_rng(0).poisson(5, (60, *task.values.shape[1:])).astype(np.float32)
+        time = task.time[0] + np.timedelta64(task.interval, "s") * np.arange(task.n_steps + 60)
+        tasks.append(replace(task, values=np.concatenate([task.values, more]), time=time))
+    return tiny_city(*tasks)
+
+
+@pytest.fixture(scope="module", params=["purged", "published"])
+def run(request, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / request.param
+    tiny_fit(folder, protocol=request.param, **QUICK)
+    return folder
+
+
+@pytest.mark.parametrize("part", ["train", "validation", "test"])
+def test_its_own_data_by_its_protocol(run: Path, part) -> None:
+    forecaster = Forecaster.load(run)
+    found, kinds = windows_to_score(forecaster, small_city(), part)
+    assert kinds == {"trips": run.name, "visits": run.name}
+    for name, windows in make_windows(small_city(), run.name, 4, 3).items():
+        assert found[name].split.starts[part].tolist() == windows.split.starts[part].tolist()
+    # Beside another task, or without one of its own, the same: the cuts are those of training.
+    for city in (small_city().with_task(tiny_task("cars", steps=30)), small_city().select(tasks=["visits"])):
+        other, _ = windows_to_score(forecaster, city, part)
+        assert other["visits"].split.starts[part].tolist() == found["visits"].split.starts[part].tolist()
+
+
+def test_more_data_is_scored_after_all_that_was_seen(run: Path) -> None:
+    forecaster = Forecaster.load(run)
+    found, kinds = windows_to_score(forecaster, grown(), "test")
+    assert kinds == {"trips": "later", "visits": "later"}
+    validation = make_windows(small_city(), run.name, 4, 3)["trips"].split.starts["validation"]
+    end = int(validation[-1]) + 7
+    assert found["trips"].split.starts["test"].tolist() == list(range(end - 4, 228 - 6))
+    with pytest.raises(RunError, match=r"no window to score in its train part.*or take the test part"):
+        windows_to_score(forecaster, grown(), "train")
+    # Only the new weeks, without the old data.
+    tail = grown().select(time=slice("2024-03-18", None))
+    assert windows_to_score(forecaster, tail, "test")[0]["trips"].split.starts["test"].tolist() == list(range(0, 54))
+    evaluation = evaluate(run, tail)
+    assert evaluation["protocol"] == "later" and evaluation["city"]["fingerprint"] == tail.fingerprint()
+
+
+def test_other_values_where_the_model_has_seen_some(run: Path) -> None:
+    city = grown()
+    for step, refused in ((10, True), (220, False)):
+        values = city.tasks["trips"].values.copy()
+        values[step] += 1
+        other = city.with_task(replace(city.tasks["trips"], values=values))
+        if refused:
+            with pytest.raises(RunError, match="trained on city 'tiny' with other data than 'trips' holds"):
+                windows_to_score(Forecaster.load(run), other, "test")
+        else:
+            windows_to_score(Forecaster.load(run), other, "test")
+
+
+def test_nothing_to_score(run: Path) -> None:
+    forecaster = Forecaster.load(run)
+    early = small_city().select(time=slice(None, "2024-03-12"))
+    with pytest.raises(RunError, match=r"no window to score in its test part: task 'visits' has seen data until"):
+        windows_to_score(forecaster, early, "test")
+    with pytest.raises(RunError, match="trained on city 'tiny' with other data"):
+        windows_to_score(forecaster, tiny_city(tiny_task("cars")), "test")
+    with pytest.raises(CityError, match="nodes"):
+        windows_to_score(forecaster, tiny_city(tiny_task("trips", nodes=4)), "test")
