@@ -25,7 +25,7 @@ def fetch(repo_id: str, **options: Any) -> Path:
     """
     if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", repo_id):
         raise RunError(f"there is no folder {repo_id}, and it is not the name of a repository (OWNER/NAME)")
-    hub = _library(f"there is no folder {repo_id}; to look for it on the hub")
+    hub = hub_library(f"there is no folder {repo_id}; to look for it on the hub")
     try:
         return Path(hub.snapshot_download(repo_id, allow_patterns=list(FILES), **options))
     except Exception as error:  # its errors, and those of the network below it, have no base in common
@@ -53,7 +53,7 @@ def push(
         RunError: the hub refuses or cannot be reached.
         CmustError: the library is missing.
     """
-    hub = _library("to push to the hub")
+    hub = hub_library("to push to the hub")
     try:
         api = hub.HfApi(token=token, library_name="cmust")
         repo_id = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
@@ -73,7 +73,12 @@ def push(
     return str(commit)
 
 
-def _library(purpose: str) -> Any:
+def hub_library(purpose: str) -> Any:
+    """The module ``huggingface_hub``.
+
+    Raises:
+        CmustError: it is not installed; the message begins with ``purpose``.
+    """
     try:
         import huggingface_hub
     except ImportError as error:

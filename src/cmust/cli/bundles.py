@@ -34,20 +34,19 @@ def bundle(
         cmust forecast demo-model demo.zarr.zip --out forecast.csv
     """
     from cmust import Forecaster
+    from cmust.bundle import hub
     from cmust.errors import ConfigError
 
     if private and push is None:
         raise ConfigError("--private is for a repository of the hub; name it with --push OWNER/NAME")
+    if push is not None:
+        hub.hub_library("to push to the hub")  # missing, it is better missed before anything is written
     forecaster = Forecaster.load(run)
     forecaster.save_pretrained(folder, license=license)
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-    typer.echo(
-        f"wrote {folder}: {len(forecaster.tasks)} tasks, {size / 1e6:.1f} MB; its card is {folder / 'README.md'}"
-    )
+    typer.echo(f"wrote {folder}: {', '.join(forecaster.tasks)}; {size / 1e6:.1f} MB; its card is README.md")
     if push is not None:
-        from cmust.bundle import push as upload
-
-        typer.echo(f"pushed: {upload(folder, push, private=private or None)}")
+        typer.echo(f"pushed: {hub.push(folder, push, private=private or None)}")
 
 
 def export_model(
