@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cmust.model import Head, Inputs, Trunk
-from cmust.model.network import seasonal
 
 SPACE, TIME = 2, 1
 """The axes of ``(B, T, N, D)`` to attend along."""
@@ -23,8 +22,7 @@ def plain_forecast(trunk: Trunk, head: Head, inputs: Inputs) -> Tensor:
     """The forecast ``(B, F, N, C)`` in original units."""
     if not trunk.config.seasonal:
         return _network(trunk, head, inputs, (inputs.values - head.mean) / head.std) * head.std + head.mean
-    assert head.level is not None
-    level, base = seasonal(inputs, head.power, torch.sigmoid(head.level))
+    level, base = head.seasonal(inputs)
     values = inputs.values / level
     features = torch.cat(((values - head.mean) / head.std, (values - inputs.average) / head.std), dim=-1)
     return base + level * head.std * _network(trunk, head, inputs, features)

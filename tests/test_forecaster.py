@@ -12,7 +12,7 @@ from cmust import Forecaster
 from cmust.city import City
 from cmust.errors import CityError, RunError
 from cmust.windows import make_windows
-from tests.rolling.tiny import START, tiny_city, tiny_fit, tiny_task
+from tests.rolling.tiny import START, tiny_city, tiny_fit, tiny_settings, tiny_task
 
 QUICK = {"scheme": "joint", "training": {"start_epochs": 1, "precision": "32-true", "batch_size": 64}}
 STEP = np.timedelta64(7200, "s")
@@ -208,3 +208,15 @@ def test_predicting_leaves_torch_as_it_was(forecaster: Forecaster) -> None:
     torch.manual_seed(4)
     forecaster.predict(two_tasks(), "trips")
     assert torch.equal(torch.rand(3), expected) and torch.is_grad_enabled()
+
+
+def test_temperatures_go_through_the_default_preset(tmp_path: Path) -> None:
+    """Below zero there is no level: trained, saved and loaded without one."""
+    warm = tiny_task("warm", steps=168)
+    city = tiny_city(replace(warm, values=warm.values - 4, kind="other"), tiny_task("trips", steps=168))
+    fitted = tiny_fit(tmp_path / "run", city, **tiny_settings("tuned"))
+    loaded = Forecaster.load(tmp_path / "run")
+    assert loaded.tasks["warm"].head.level is None and loaded.tasks["trips"].head.level is not None
+    assert loaded.tasks["warm"].about["profile"]["power"] is None
+    for task in city.tasks:
+        xr.testing.assert_identical(loaded.predict(city, task), fitted.predict(city, task))

@@ -74,3 +74,14 @@ def test_validation_chooses_and_the_test_part_does_not() -> None:
     again, after = shaped(windows, task.time, task.interval)
     assert shape == again
     assert torch.equal(before.profile, after.profile)
+
+
+def test_a_task_that_goes_below_zero_has_no_level() -> None:
+    task = tiny_task(steps=9 * WEEK, nodes=2, missing=0)
+    windows = make_windows(tiny_city(task), "purged", 4, 3)["trips"]
+    assert choose_shape(windows, task.time, task.interval).power is not None
+    late = windows.split.train_steps
+    windows.values[late:] = -1
+    assert choose_shape(windows, task.time, task.interval).power is not None  # the training part alone tells
+    windows.values[late - 1, 0, 0] = -1
+    assert choose_shape(windows, task.time, task.interval).power is None

@@ -329,7 +329,8 @@ class Forecaster:
         trunk = Trunk(self.config, self.slots_per_day, channel_counts(tensors["trunk"]))
         trunk.load_state_dict(tensors["trunk"])
         weights = tensors["head"]
-        head = Head(self.config, _prompt_like(self.config, weights), weights["mean"], weights["std"])
+        power = 0.0 if "level" in weights else None  # its value is in the weights
+        head = Head(self.config, _prompt_like(self.config, weights), weights["mean"], weights["std"], power)
         head.load_state_dict(weights)
         encoder = None
         if "encoder" in tensors:

@@ -31,7 +31,7 @@ class HeadParts:
     convergence: Convergence | None
 
 
-def make_head(config: ModelConfig, task: Task, windows: Windows, seed: int, power: float = 0.0) -> HeadParts:
+def make_head(config: ModelConfig, task: Task, windows: Windows, seed: int, power: float | None = 0.0) -> HeadParts:
     """The head of a task with a prompt from its own training data (Eq. 8); the same for the same seed, whatever the
     other tasks.
     """

@@ -28,12 +28,13 @@ class Shape:
     Attributes:
         half_life: weeks after which a training week counts half; infinite: all weeks count alike.
         smooth: whether a slot is averaged with its two neighbours (1/4, 1/2, 1/4).
-        power: of the city's level (see ``cmust.model.network.seasonal``).
+        power: of the city's level (see ``cmust.model.network.seasonal``); None for a task that has no levels, since it
+            goes below zero.
     """
 
     half_life: float
     smooth: bool
-    power: float = 0.0
+    power: float | None = 0.0
 
 
 @dataclass(frozen=True)
@@ -95,16 +96,19 @@ def _with(windows: Windows, profile: Profile, time: npt.NDArray[np.datetime64], 
 
 def choose_shape(windows: Windows, time: npt.NDArray[np.datetime64], interval: int) -> Shape:
     """The shape whose profile alone forecasts the validation part with the least absolute error."""
+    training = slice(0, windows.split.train_steps)
+    below_zero = bool((windows.values[training] < 0).any())
+    powers: tuple[float | None, ...] = (None,) if below_zero else POWERS
     errors: dict[Shape, float] = {}
     for half_life in HALF_LIVES:
         for smooth in (False, True):
             profile = make_profile(windows, time, interval, Shape(half_life, smooth))
             candidate = _with(windows, profile, time, interval)
-            totals = dict.fromkeys(POWERS, 0.0)
+            totals = dict.fromkeys(powers, 0.0)
             for starts in windows.split.starts["validation"].split(64):
                 inputs = candidate.inputs(starts)
                 truth, valid = candidate.targets(starts)
-                for power in POWERS:
+                for power in powers:
                     _, forecast = seasonal(inputs, power, share=0.5)  # where a head's own share starts
                     totals[power] += (forecast - truth).abs()[valid].double().sum().item()
             errors.update({Shape(half_life, smooth, power): total for power, total in totals.items()})

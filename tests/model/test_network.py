@@ -252,3 +252,13 @@ def test_a_seasonal_network_begins_with_the_seasonal_forecast() -> None:
     level = (inputs.values.sum(1, keepdim=True) + 5) / (inputs.average.sum(1, keepdim=True) + 5)
     expected = inputs.average_ahead * (1 + 0.5 * (level - 1))
     torch.testing.assert_close(forecast(trunk, head, inputs), expected)
+
+
+def test_a_task_without_levels_begins_with_its_average() -> None:
+    config = model_config("paper", **SIZES, seasonal=True, dropout=0.0)
+    _, head, inputs = parts(config)
+    bare = Head(config, head.prompt, head.mean, head.std, None)
+    assert "level" not in dict(bare.named_parameters())
+    trunk = Trunk(config, SLOTS, (1,))
+    below_zero = inputs._replace(values=-inputs.values)  # a ratio would turn the sign, or divide by next to nothing
+    torch.testing.assert_close(forecast(trunk, bare, below_zero), inputs.average_ahead)

@@ -26,7 +26,8 @@ class ForecastGraph(nn.Module):
     def __init__(self, trunk: Trunk, head: Head) -> None:
         super().__init__()
         self.trunk = trunk
-        self.head = Head(trunk.config, NoPrompt(trunk.config.d_p), head.mean, head.std, float(head.power))
+        power = None if head.level is None else float(head.power)
+        self.head = Head(trunk.config, NoPrompt(trunk.config.d_p), head.mean, head.std, power)
         self.head.level = head.level
 
     def forward(

@@ -64,7 +64,7 @@ class ProfileRecord(Strict):
 
     half_life: str
     smooth: bool
-    power: float
+    power: float | None
 
 
 class AutoencoderRecord(Strict):

@@ -95,7 +95,9 @@ def _expected_head(found: Groups, config: ModelConfig, task: dict[str, Any]) -> 
         prompt = SummaryPrompt(torch.empty(nodes, width), config.d_p)
     else:
         prompt = FreePrompt(torch.empty(config.input_steps, nodes, config.d_p))
-    expected = {"head": Head(config, prompt, torch.empty(channels), torch.empty(channels)).state_dict()}
+    power = None if task["profile"] and task["profile"]["power"] is None else 0.0  # None: it has no levels
+    moments = torch.empty(channels), torch.empty(channels)
+    expected = {"head": Head(config, prompt, *moments, power).state_dict()}
     if "encoder" in found:
         expected["encoder"] = SamplingAutoencoder(slots * channels, width).state_dict()
     table = torch.empty(7 * slots, nodes, channels)

@@ -141,7 +141,7 @@ def prepare(forecaster: Forecaster, city: City, wish: Wish, seed: int) -> Newcom
         model = forecaster.model(wish.like)
         parts = HeadParts(moved_head(model.head, model.encoder, task, split.train_steps), model.encoder, None)
         if shape is not None:
-            parts.head.power.fill_(shape.power)
+            parts.head.power.fill_(shape.power or 0.0)
         windows = replace(windows, scaler=Scaler(parts.head.mean, parts.head.std))
         frozen = forecaster.star.frozen if forecaster.star else {}
         weights = model.trunk.state_dict()

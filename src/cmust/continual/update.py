@@ -159,7 +159,7 @@ def _grow(before: Forecaster, city: City, name: str) -> Grown:
     head, shape = copy.deepcopy(model.head), None
     if config.seasonal:
         shape, windows = shaped(windows, task.time, task.interval)
-        head.power.fill_(shape.power)
+        head.power.fill_(shape.power or 0.0)
     return Grown(task, windows, shape, head)
 
 

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from cmust.errors import IngestError
 from cmust.ingest import sources
 from cmust.ingest.sources import Layout
-from cmust.ingest.timeformats import ISO, ISO_PATTERN, fixed_width
+from cmust.ingest.timeformats import ISO, ISO_PATTERN, LONG_AGO, PLAIN, fixed_width
 
 BATCH_BYTES = 1 << 28
 
@@ -53,6 +53,7 @@ class DuckEngine:
         self._sql: Any = self._backend.con
         self._sql.execute("SET TimeZone = 'UTC'")
         self._made = 0
+        self._kept: set[str] = set()
         self._rejects = ""
         self._files = ""
 
@@ -122,34 +123,32 @@ class DuckEngine:
 
     def text_to_time(self, column: Any, pattern: str) -> Any:
         """A timestamp or null."""
+        none = ibis.null("string")
         if pattern == ISO:
-            # the cast also reads 2016-2-3, takes 10:00 PM for ten in the morning and 24:00 for the next day: not here;
-            # the plain form is told by LIKE because the regular expression would take longer than all the rest
-            plain = column.like("____-__-__ __:__:__") & ~column.like("___________24%")
-            other = (~plain).ifelse(column.re_search(f"^({ISO_PATTERN})$"), False)
-            none = ibis.null("string")
+            # most times are written like this, and the regular expression takes longer than all the rest
+            plain = self.text_to_time(column, PLAIN)
+            other = column.re_search(rf"^[ \t-\r]*({ISO_PATTERN})[ \t-\r]*$").ifelse(column.strip(), none)
             # only the cast to an instant heeds an offset; the zone of the session is UTC
-            instant = other.ifelse(column, none).try_cast("timestamp('UTC')")
-            return ibis.coalesce(plain.ifelse(column, none).try_cast("timestamp"), instant.cast("timestamp"))
+            return ibis.coalesce(plain, other.try_cast("timestamp('UTC')").cast("timestamp"))
         width = fixed_width(pattern)
         if width is not None:
-            column = (column.length() == width).ifelse(column, ibis.null("string"))
+            column = (column.strip().length() == width).ifelse(column, none)
         parsed = _try_strptime(column, pattern)
-        return (parsed >= ibis.timestamp("1000-01-01")).ifelse(parsed, ibis.null("timestamp"))  # a year of two digits
+        return (parsed > ibis.timestamp(LONG_AGO)).ifelse(parsed, ibis.null("timestamp"))
 
     def text_to_number(self, column: Any) -> Any:
         """A float64 or null."""
         return column.try_cast("float64")
 
     def keep(self, name: str, table: Any) -> None:
-        """Write the rows to one more Parquet file of the kept table."""
-        folder = self._folder / name
-        folder.mkdir(exist_ok=True)
-        self._copy(table, folder / f"{len(list(folder.iterdir())):06d}.parquet")
+        """Add the rows to a temporary table; what of it does not fit into memory goes to disk."""
+        start = f"INSERT INTO {_name(name)}" if name in self._kept else f"CREATE TEMP TABLE {_name(name)} AS"
+        self._run(f"{start} {self._backend.compile(table)}")
+        self._kept.add(name)
 
     def kept(self, name: str) -> Any:
-        """The kept table, read from its files."""
-        return self._view(f"read_parquet({_text(str(self._folder / name / '*.parquet'))})")
+        """The temporary table."""
+        return self._backend.table(name)
 
     def upload(self, name: str, table: pa.Table) -> Any:
         """A small table, by way of a file."""

@@ -31,10 +31,10 @@ class Engine(Protocol):
         """Lines of the last :meth:`scan` that could not be read and are in no row, once the scan has been kept."""
 
     def text_to_time(self, column: Any, pattern: str) -> Any:
-        """A timestamp, null where the text is not one in the ``strptime`` pattern (or ISO)."""
+        """A timestamp, null where the text, apart from outer blanks, is not one in the ``strptime`` pattern (or ISO)."""
 
     def text_to_number(self, column: Any) -> Any:
-        """A float64, null where the text is not a number."""
+        """A float64, null where the text, apart from outer blanks, is not a number (it may be infinite or NaN)."""
 
     def keep(self, name: str, table: Any) -> None:
         """Compute ``table`` once and append it to the kept table ``name``."""

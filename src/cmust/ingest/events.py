@@ -1,9 +1,9 @@
 """Events to counts: records with a time and a place become values per cell and interval.
 
-The way of a record: read once, typed, given the first reason that speaks against it (or none), and kept in a table of
-small numbers (reason, cell, slot, weights). Two queries over that table, per event, count the reasons and sum what is
-kept; only these sums come into Python, where the cells are chosen and the steps laid out. The expressions are the same
-on every engine.
+The way of a record: read once, typed, given its cell or the first reason that speaks against it, and kept in a table
+of small numbers (cell or reason, slot, weights). One query over that table, per event, counts the reasons and sums what
+is kept; only these sums come into Python, where the cells are chosen and the steps laid out. The expressions are the
+same on every engine.
 """
 
 from __future__ import annotations
@@ -17,12 +17,13 @@ from typing import Any
 import ibis
 import numpy as np
 import numpy.typing as npt
+import pyarrow.compute as pc
 
 from cmust.city import City, Task
 from cmust.errors import IngestError
 from cmust.ingest import clock, typed
 from cmust.ingest.engine import Engine
-from cmust.ingest.places import Grid, Zones, id_text, locate_points
+from cmust.ingest.places import Grid, Zones, id_text, inside, locate_points
 from cmust.ingest.reasons import Account, Reason, Report, add_counts
 from cmust.ingest.sources import Column, Layout, Reading, read_layouts
 
@@ -122,6 +123,11 @@ class EventPlan:
     source: str = ""
     description: str = ""
 
+    @property
+    def located_late(self) -> bool:
+        """Whether points are looked up in polygons, which is done when all are read."""
+        return isinstance(self.place, Zones) and self.events[0].zone is None
+
 
 @dataclass(frozen=True)
 class Ingested:
@@ -140,6 +146,11 @@ class _Sums:
     category: npt.NDArray[np.int64]
     count: npt.NDArray[np.int64]
     weights: npt.NDArray[np.float64]
+
+    @classmethod
+    def none(cls, weights: int) -> _Sums:
+        """Of no groups."""
+        return cls(*(np.zeros(0, dtype=np.int64) for _ in range(4)), np.zeros((weights, 0)))
 
     def only(self, which: npt.NDArray[np.bool_]) -> _Sums:
         """The groups where ``which`` holds."""
@@ -186,15 +197,14 @@ def ingest_events(
             account.records += lost
             account.throw(Reason.UNREADABLE, lost)
     table = engine.kept(kept)
-    if isinstance(plan.place, Zones) and plan.events[0].zone is None:
+    if plan.located_late:
         progress("finding the zones of points near borders", 0.8)
         table = _locate(engine, table, plan, f"{kept}_located")
     names: list[str] = []
     sums = {}
     for at, event in enumerate(plan.events):
         progress(f"counting: {event.name}", 0.85)
-        add_counts(accounts[event.name], _count_reasons(engine, table, at))
-        sums[event.name] = _sum(engine, table, plan, at, names)
+        sums[event.name] = _sum(engine, table, plan, at, accounts[event.name], names)
     report = Report(list(accounts.values()))
     progress("laying out the city", 0.95)
     city = _build(plan, sums, names, accounts, report)
@@ -248,13 +258,46 @@ def _columns(plan: EventPlan) -> dict[str, Column]:
     return columns
 
 
-def _read_piece(engine: Engine, piece: Layout, plan: EventPlan, enrich: Callable[[Any], Any] | None, kept: str) -> None:
-    """Read one piece of the files into the kept table: per event reason, cell (or point), slot; category; weights."""
+def _read_piece(
+    engine: Engine, piece: Layout, plan: EventPlan, enrich: Callable[[Any], Any] | None, kept: str
+) -> None:
+    """Read one piece of the files into the kept table: per event its cell and slot; category; weights.
+
+    The cell of an event that is thrown away is minus the code of the reason.
+    """
     pattern = typed.time_pattern(piece, [f"time{at}" for at in range(len(plan.events))], plan.time_format, plan.utc)
     raw = engine.scan(piece)
     if enrich is not None:
         raw = enrich(raw)
-    # times and numbers are parsed in a first step, so that every later use of them refers to the parsed value
+    # every step refers to the columns of the one before, so that nothing is computed twice
+    table = raw.mutate(**_parsed(engine, raw, plan, pattern))
+    for at in range(len(plan.events)):
+        table = _with_cell(engine, table, plan, at)
+    table = table.mutate(
+        shared=typed.first_reason(*_shared_reasons(table, plan)),
+        **{f"own{at}": _own_cell(table, plan, at) for at in range(len(plan.events))},
+    )
+    base = clock.base_seconds(plan.interval, plan.utc)
+    out: dict[str, Any] = {}
+    for at in range(len(plan.events)):
+        own, other = table[f"own{at}"], table[f"own{len(plan.events) - 1 - at}"]
+        fates = [(own < 0, own), (table.shared < 0, table.shared)]
+        if plan.whole_records and len(plan.events) == 2:
+            faulty = (other < 0) & ibis.or_(*[other == -int(reason) for reason in FAULTS])
+            fates.append((faulty, ibis.literal(-int(Reason.OTHER_END), "int32")))
+        out[f"c{at}"] = ibis.cases(*fates, else_=own)
+        out[f"s{at}"] = (table[f"t{at}"] // base).cast("int64")
+        if plan.located_late:
+            out |= {axis: table[axis] for axis in (f"x{at}", f"y{at}")}
+    for name in plan.weights:
+        out[f"w_{name}"] = (table.shared == 0).ifelse(table[f"w_{name}"], ibis.null("float64"))
+    if plan.category is not None:
+        out["category"] = table.label
+    engine.keep(kept, table.select(**out))
+
+
+def _parsed(engine: Engine, raw: Any, plan: EventPlan, pattern: str) -> dict[str, Any]:
+    """Per event its time ``t`` in seconds and its place ``x``, ``y``; weights ``w_NAME``; the category ``label``."""
     parsed = {}
     for at, event in enumerate(plan.events):
         parsed[f"t{at}"] = typed.seconds(engine, raw[f"time{at}"], pattern, plan.utc)
@@ -265,83 +308,52 @@ def _read_piece(engine: Engine, piece: Layout, plan: EventPlan, enrich: Callable
         parsed[f"w_{name}"] = typed.number(engine, raw[f"weight_{name}"])
     if plan.category is not None:
         parsed["label"] = raw.category.cast("string").strip().nullif("")
-    table = raw.mutate(**parsed)
-    out: dict[str, Any] = {}
-    for at in range(len(plan.events)):
-        table, cell = _place(engine, table, plan, at)
-        table = table.mutate(**{f"own{at}": typed.first_reason(*_own_reasons(table, plan, at, cell))})
-        if cell is None:  # the point is kept, and located when all are read
-            good = table[f"own{at}"] == Reason.KEPT
-            out |= {axis: good.ifelse(table[axis], ibis.null("float64")) for axis in (f"x{at}", f"y{at}")}
-        else:
-            out[f"c{at}"] = cell
-    shared = _shared_reasons(table, plan)
-    base = clock.base_seconds(plan.interval, plan.utc)
-    for at in range(len(plan.events)):
-        other = []
-        if plan.whole_records and len(plan.events) == 2:
-            other = [(table[f"own{1 - at}"].isin([int(reason) for reason in FAULTS]), Reason.OTHER_END)]
-        late = typed.first_reason(*shared, *other)
-        own = table[f"own{at}"]
-        out[f"r{at}"] = (own == Reason.KEPT).ifelse(late, own)
-        out[f"s{at}"] = (table[f"t{at}"] // base).cast("int64")
-    out |= {f"w_{name}": table[f"w_{name}"] for name in plan.weights}
-    if plan.category is not None:
-        out["category"] = table.label
-    engine.keep(kept, table.select(**out))
+    return parsed
 
 
-def _place(engine: Engine, table: Any, plan: EventPlan, at: int) -> tuple[Any, Any]:
-    """The table, and the cell of event ``at`` as an expression of it (null outside); None: points are located later."""
+def _with_cell(engine: Engine, table: Any, plan: EventPlan, at: int) -> Any:
+    """The table with the ``cell`` of event ``at``, null outside; 0 where points are located when all are read."""
     place = plan.place
-    if isinstance(place, Grid):
-        table = table.mutate(**{f"cell{at}": place.cell(table[f"x{at}"], table[f"y{at}"])})
-        return table, table[f"cell{at}"]
     if plan.events[at].lon is not None:
-        return table, None
+        lon, lat = table[f"x{at}"], table[f"y{at}"]
+        cell = place.cell(lon, lat) if isinstance(place, Grid) else inside(lon, lat, place.box).ifelse(0, None)
+        return table.mutate(**{f"cell{at}": cell.cast("int32")})
+    assert isinstance(place, Zones)
     import pyarrow as pa
 
     known = engine.upload(
         "zone_ids", pa.table({f"id{at}": list(place.ids), f"cell{at}": pa.array(range(len(place)), pa.int32())})
     )
     table = table.mutate(**{f"zone_text{at}": id_text(table[f"zone{at}"])})
-    table = table.left_join(known, table[f"zone_text{at}"] == known[f"id{at}"])
-    return table, table[f"cell{at}"]
+    return table.left_join(known, table[f"zone_text{at}"] == known[f"id{at}"])
 
 
-def _own_reasons(table: Any, plan: EventPlan, at: int, cell: Any) -> list[tuple[Any, Reason]]:
-    """What speaks against event ``at`` itself, most basic first."""
-    event, time = plan.events[at], table[f"t{at}"]
-    reasons = [
+def _own_cell(table: Any, plan: EventPlan, at: int) -> Any:
+    """The cell of event ``at``, or minus the code of what speaks against the event itself, most basic first."""
+    event, time, cell = plan.events[at], table[f"t{at}"], table[f"cell{at}"]
+    reasons: list[tuple[Any, Any]] = [
         (table.unreadable, Reason.UNREADABLE),
-        (typed.empty(table[f"time{at}"], time), Reason.NO_TIME),
-        (time.isnull(), Reason.BAD_TIME),
+        (time.isnull(), typed.unread(table[f"time{at}"], Reason.NO_TIME, Reason.BAD_TIME)),
+        *typed.outside_period(time, plan.start, plan.stop, plan.timezone, plan.utc),
     ]
-    if plan.start is not None:
-        reasons.append((time < clock.to_epoch(plan.start, plan.timezone, plan.utc, "start"), Reason.OUTSIDE_PERIOD))
-    if plan.stop is not None:
-        reasons.append((time >= clock.to_epoch(plan.stop, plan.timezone, plan.utc, "stop"), Reason.OUTSIDE_PERIOD))
     if event.zone is not None:
-        zone = table[f"zone{at}"]
-        return [*reasons, (typed.empty(zone, cell), Reason.NO_PLACE), (cell.isnull(), Reason.UNKNOWN_ZONE)]
-    lon, lat = table[f"x{at}"], table[f"y{at}"]
-    west, south, east, north = plan.place.box
-    # the place the other way round is inside, as it stands it is not
-    swapped = (lat >= west) & (lat < east) & (lon >= south) & (lon < north)
-    inside = (lon >= west) & (lon < east) & (lat >= south) & (lat < north)
-    return [
-        *reasons,
-        (typed.empty(table[f"lon{at}"], lon) | typed.empty(table[f"lat{at}"], lat), Reason.NO_PLACE),
-        ((lon == 0) & (lat == 0), Reason.NO_PLACE),
-        (swapped & ~inside, Reason.SWAPPED),
-        (lon.isnull() | lat.isnull() | (lon.abs() > 180) | (lat.abs() > 90), Reason.BAD_PLACE),
-        (~inside, Reason.OUTSIDE),
-    ]
+        nowhere = typed.unread(table[f"zone{at}"], Reason.NO_PLACE, Reason.UNKNOWN_ZONE)
+    else:
+        lon, lat = table[f"x{at}"], table[f"y{at}"]
+        reasons.append(((lon == 0) & (lat == 0), Reason.NO_PLACE))
+        nowhere = typed.first_reason(
+            (typed.blank(table[f"lon{at}"]) | typed.blank(table[f"lat{at}"]), Reason.NO_PLACE),
+            (inside(lat, lon, plan.place.box), Reason.SWAPPED),
+            (lon.isnull() | lat.isnull() | (lon.abs() > 180) | (lat.abs() > 90), Reason.BAD_PLACE),
+            otherwise=Reason.OUTSIDE,
+        )
+    # why there is no cell is only asked where there is none
+    return typed.first_reason(*reasons, otherwise=ibis.coalesce(cell, nowhere))
 
 
-def _shared_reasons(table: Any, plan: EventPlan) -> list[tuple[Any, Reason]]:
+def _shared_reasons(table: Any, plan: EventPlan) -> list[tuple[Any, Any]]:
     """What speaks against a record as a whole."""
-    reasons = []
+    reasons: list[tuple[Any, Any]] = []
     if plan.category is not None:
         reasons.append((table.label.isnull(), Reason.NO_CATEGORY))
         if plan.categories:
@@ -349,8 +361,8 @@ def _shared_reasons(table: Any, plan: EventPlan) -> list[tuple[Any, Reason]]:
     for name in plan.weights:
         value = table[f"w_{name}"]
         reasons += [
-            (typed.empty(table[f"weight_{name}"], value), Reason.NO_VALUE),
-            (value.isnull() | (value.abs() > HUGE), Reason.BAD_VALUE),
+            (value.isnull(), typed.unread(table[f"weight_{name}"], Reason.NO_VALUE, Reason.BAD_VALUE)),
+            (value.abs() > HUGE, Reason.BAD_VALUE),
             (value < 0, Reason.NEGATIVE),
         ]
     if len(plan.events) == 2:
@@ -362,41 +374,38 @@ def _locate(engine: Engine, table: Any, plan: EventPlan, kept: str) -> Any:
     """Cells by polygons for all events; a point in no polygon is outside."""
     assert isinstance(plan.place, Zones)
     ends = range(len(plan.events))
-    table = locate_points(engine, table, plan.place, [(f"x{at}", f"y{at}", f"c{at}") for at in ends])
-    outside = {
-        f"r{at}": typed.first_reason(
-            *((table[f"r{at}"] == code, code) for code in Reason if code != Reason.KEPT),
-            (table[f"c{at}"].isnull(), Reason.OUTSIDE),
-        )
+    table = locate_points(engine, table, plan.place, [(f"x{at}", f"y{at}", f"found{at}") for at in ends])
+    outside = ibis.literal(-int(Reason.OUTSIDE), "int32")
+    cells = {
+        f"c{at}": (table[f"c{at}"] < 0).ifelse(table[f"c{at}"], ibis.coalesce(table[f"found{at}"], outside))
         for at in ends
     }
-    table = table.mutate(**outside)
-    engine.keep(kept, table.select(*[c for c in table.columns if re.fullmatch(r"[crs]\d|w_.*|category", c)]))
+    table = table.mutate(**cells)
+    engine.keep(kept, table.select(*[c for c in table.columns if re.fullmatch(r"[cs]\d|w_.*|category", c)]))
     return engine.kept(kept)
 
 
-def _count_reasons(engine: Engine, table: Any, at: int) -> dict[int, int]:
-    """Records by reason code, for event ``at``."""
-    counted = table.group_by(reason=table[f"r{at}"]).aggregate(n=table.count())
-    counts: dict[int, int] = {}
-    for batch in engine.fetch(counted):
-        for reason, n in zip(batch.column("reason").to_pylist(), batch.column("n").to_pylist(), strict=True):
-            counts[reason] = counts.get(reason, 0) + n
-    return counts
+def _sum(
+    engine: Engine, table: Any, plan: EventPlan, at: int, account: Account, categories: list[str]
+) -> _Sums:
+    """Counts and weights of what is kept of event ``at``; what is not is added to ``account`` by its reason.
 
-
-def _sum(engine: Engine, table: Any, plan: EventPlan, at: int, categories: list[str]) -> _Sums:
-    """Counts and weights of what is kept of event ``at``; categories met are added to ``categories``."""
-    good = table.filter(table[f"r{at}"] == int(Reason.KEPT))
-    keys = {"cell": good[f"c{at}"], "slot": good[f"s{at}"]}
+    Categories met are added to ``categories``.
+    """
+    cell = table[f"c{at}"]
+    keys = {"cell": cell, "slot": (cell >= 0).ifelse(table[f"s{at}"], None)}
     if plan.category is not None:
-        keys["category"] = good["category"]
-    weights = {f"w_{name}": good[f"w_{name}"].sum() for name in plan.weights}
-    grouped = good.group_by(**keys).aggregate(n=good.count(), **weights)
-    parts: list[_Sums] = []
+        keys["category"] = (cell >= 0).ifelse(table.category, None)
+    weights = {f"w_{name}": table[f"w_{name}"].sum() for name in plan.weights}
+    grouped = table.group_by(**keys).aggregate(n=table.count(), **weights)
+    parts = [_Sums.none(len(weights))]
     for batch in engine.fetch(grouped):
+        thrown = pc.less(batch.column("cell"), 0)
+        codes, counts = (batch.filter(thrown).column(name).to_pylist() for name in ("cell", "n"))
+        add_counts(account, ((-code, count) for code, count in zip(codes, counts, strict=True)))
+        batch = batch.filter(pc.invert(thrown))
         number = {name: batch.column(name).to_numpy(zero_copy_only=False) for name in ("cell", "slot", "n", *weights)}
-        category = np.zeros(len(number["n"]), dtype=np.int64)
+        category = np.zeros(len(batch), dtype=np.int64)
         if plan.category is not None:
             category = _category_numbers(batch.column("category"), categories, plan)
         parts.append(
@@ -405,12 +414,9 @@ def _sum(engine: Engine, table: Any, plan: EventPlan, at: int, categories: list[
                 number["slot"].astype(np.int64),
                 category,
                 number["n"].astype(np.int64),
-                np.array([number[name] for name in weights], dtype=np.float64).reshape(len(weights), len(category)),
+                np.array([number[name] for name in weights], dtype=np.float64).reshape(len(weights), len(batch)),
             )
         )
-    if not parts:
-        none = np.zeros(0, dtype=np.int64)
-        return _Sums(none, none, none, none, np.zeros((len(weights), 0)))
     sums = _Sums(
         np.concatenate([part.cell for part in parts]),
         np.concatenate([part.slot for part in parts]),
@@ -418,6 +424,7 @@ def _sum(engine: Engine, table: Any, plan: EventPlan, at: int, categories: list[
         np.concatenate([part.count for part in parts]),
         np.concatenate([part.weights for part in parts], axis=1),
     )
+    add_counts(account, [(Reason.KEPT, int(sums.count.sum()))])
     base = clock.base_seconds(plan.interval, plan.utc)
     return replace(sums, slot=clock.to_local_slots(sums.slot, base, plan.interval, plan.timezone, plan.utc))
 

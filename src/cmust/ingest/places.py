@@ -218,6 +218,12 @@ def id_text(column: Any) -> Any:
     return whole.fill_null(False).ifelse(number.cast("int64").cast("string"), column.cast("string").strip())
 
 
+def inside(lon: Any, lat: Any, box: Box) -> Any:
+    """Whether a point lies in a box, on its west or south edge counted, as an expression."""
+    west, south, east, north = box
+    return (lon >= west) & (lon < east) & (lat >= south) & (lat < north)
+
+
 def locate_points(engine: Engine, table: Any, zones: Zones, pairs: Sequence[tuple[str, str, str]]) -> Any:
     """Add cells by polygons to a kept table.
 
@@ -263,11 +269,10 @@ def _locate_all(zones: Zones, batches: Iterator[pa.RecordBatch]) -> pa.Table:
 def _cell(lon: Any, lat: Any, box: Box, rows: int, columns: int) -> Any:
     west, south, east, north = box
     width, height = (east - west) / columns, (north - south) / rows
-    inside = (lon >= west) & (lon < east) & (lat >= south) & (lat < north)
     # rounding can push a point just below the edge into the next row
     row = ibis.least(((lat - south) / height).floor(), rows - 1)
     column = ibis.least(((lon - west) / width).floor(), columns - 1)
-    return inside.ifelse((row * columns + column).cast("int32"), ibis.null("int32"))
+    return inside(lon, lat, box).ifelse((row * columns + column).cast("int32"), ibis.null("int32"))
 
 
 def _labels(path: Path | str, frame: Any, column: str) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import IntEnum
 from pathlib import Path
@@ -145,9 +145,9 @@ class Report:
         write_text(path, json.dumps(self.to_dict(), indent=2) + "\n")
 
 
-def add_counts(account: Account, counts: Mapping[int, int]) -> None:
-    """Add the records of one pass, counted by reason code, to an account."""
-    for code, count in counts.items():
+def add_counts(account: Account, counts: Iterable[tuple[int, int]]) -> None:
+    """Add records to an account: pairs of a reason's code and how many."""
+    for code, count in counts:
         account.records += count
         if code == Reason.KEPT:
             account.kept += count

@@ -144,7 +144,7 @@ def ingest_sensors(
     found = []
     for at, quantity in enumerate(plan.quantities):
         progress(f"putting together: {quantity.task}", 0.85)
-        add_counts(accounts[at], _count(engine, table, at))
+        add_counts(accounts[at], _count(engine, table, at).items())
         found.append(_gather(engine, table, plan, at))
     report = Report(accounts)
     for account in accounts:
@@ -220,9 +220,8 @@ def _read_piece(engine: Engine, piece: Layout, plan: SensorPlan, known: pd.DataF
     table = raw.mutate(**parsed)
     shared = [
         (table.unreadable, Reason.UNREADABLE),
-        (typed.empty(table.time0, table.t), Reason.NO_TIME),
-        (table.t.isnull(), Reason.BAD_TIME),
-        *_outside(table.t, plan),
+        (table.t.isnull(), typed.unread(table.time0, Reason.NO_TIME, Reason.BAD_TIME)),
+        *typed.outside_period(table.t, plan.start, plan.stop, plan.timezone, plan.utc),
         (table.name.isnull(), Reason.NO_PLACE),
     ]
     if known is None:
@@ -235,8 +234,8 @@ def _read_piece(engine: Engine, piece: Layout, plan: SensorPlan, known: pd.DataF
     for at, quantity in enumerate(plan.quantities):
         value = table[f"v{at}"]
         own = [
-            (typed.empty(table[f"value{at}"], value), Reason.NO_VALUE),
-            (value.isnull() | (value.abs() > HUGE), Reason.BAD_VALUE),
+            (value.isnull(), typed.unread(table[f"value{at}"], Reason.NO_VALUE, Reason.BAD_VALUE)),
+            (value.abs() > HUGE, Reason.BAD_VALUE),
         ]
         if not quantity.negative:
             own.append((value < 0, Reason.NEGATIVE))
@@ -246,19 +245,10 @@ def _read_piece(engine: Engine, piece: Layout, plan: SensorPlan, known: pd.DataF
     engine.keep("readings", table.select(**out))
 
 
-def _outside(time: Any, plan: SensorPlan) -> list[tuple[Any, Reason]]:
-    reasons = []
-    if plan.start is not None:
-        reasons.append((time < clock.to_epoch(plan.start, plan.timezone, plan.utc, "start"), Reason.OUTSIDE_PERIOD))
-    if plan.stop is not None:
-        reasons.append((time >= clock.to_epoch(plan.stop, plan.timezone, plan.utc, "stop"), Reason.OUTSIDE_PERIOD))
-    return reasons
-
-
 def _count(engine: Engine, table: Any, at: int) -> dict[int, int]:
     counted = table.group_by(reason=table[f"r{at}"]).aggregate(n=table.count())
     rows = [batch.to_pydict() for batch in engine.fetch(counted)]
-    return {reason: n for row in rows for reason, n in zip(row["reason"], row["n"], strict=True)}
+    return {-reason: n for row in rows for reason, n in zip(row["reason"], row["n"], strict=True)}
 
 
 def _gather(engine: Engine, table: Any, plan: SensorPlan, at: int) -> _Cells:

@@ -27,8 +27,9 @@ from cmust.ingest.sources import HEAD_LINES, Layout, is_parquet
 from cmust.ingest.timeformats import ISO, ISO_PATTERN, to_spark
 
 CORRUPT = "_unreadable_line"
-NUMBER = r"^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$"
-"""Texts that are numbers: Spark's own cast would also take ``2d`` and ``2f``."""
+DIGITS = "[0-9]+(_[0-9]+)*"
+NUMBER = rf"^[+-]?({DIGITS}\.?({DIGITS})?|\.{DIGITS})([eE][+-]?{DIGITS})?$"
+"""Texts that are numbers to DuckDB, which takes ``1_000``: Spark's own cast would not, but take ``2d`` and ``2f``."""
 
 
 @ibis.udf.scalar.builtin(name="try_to_timestamp")
@@ -137,14 +138,15 @@ class SparkEngine:
 
     def text_to_time(self, column: Any, pattern: str) -> Any:
         """A timestamp or null."""
+        text = column.strip()
         if pattern == ISO:
-            iso = column.re_search(f"^({ISO_PATTERN})$")
-            return iso.ifelse(column, ibis.null("string")).try_cast("timestamp")
-        return _try_to_timestamp(column, to_spark(pattern))
+            return text.re_search(f"^({ISO_PATTERN})$").ifelse(text, ibis.null("string")).try_cast("timestamp")
+        return _try_to_timestamp(text, to_spark(pattern))
 
     def text_to_number(self, column: Any) -> Any:
         """A float64 or null."""
-        return column.re_search(NUMBER).ifelse(column, ibis.null("string")).try_cast("float64")
+        text = column.strip()
+        return text.re_search(NUMBER).ifelse(text.replace("_", ""), ibis.null("string")).try_cast("float64")
 
     def keep(self, name: str, table: Any) -> None:
         """Mark the rows to be computed once and held, in memory or on disk."""

@@ -32,7 +32,12 @@ ISO_PATTERN = (
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}"
     r"([ T]([01][0-9]|2[0-3]):[0-9]{2}(:[0-9]{2}(\.[0-9]{1,9})?)?( ?UTC|Z|[+-][0-9]{2}(:[0-9]{2})?)?)?"
 )
-"""What every engine takes for an ISO time, as a regular expression all of them read."""
+PLAIN = "%Y-%m-%d %H:%M:%S"
+"""What every engine takes for an ISO time: this, and what the regular expression says, which all of them read."""
+
+LONG_AGO = "1900-01-01"
+"""What a pattern makes of a text has to be later: this is what ``epoch`` and ``infinity`` come out as, and a year of two
+digits where four are asked for is long before."""
 
 _ISO_TEXT = re.compile(ISO_PATTERN)
 _SPARK = {"Y": "yyyy", "m": "M", "d": "d", "H": "H", "I": "h", "M": "m", "S": "s", "p": "a", "y": "yy", "b": "MMM"}
@@ -52,7 +57,7 @@ def detect(values: Sequence[str], where: str) -> str:
     if not texts:
         return ISO  # nothing to read: every record is thrown away as having no time
     enough = 0.5 * len(texts)  # the others are thrown away and counted
-    if sum(_ISO_TEXT.fullmatch(text) is not None for text in texts) >= enough:
+    if sum(_ISO_TEXT.fullmatch(text) is not None or _reads(text, PLAIN) for text in texts) >= enough:
         return ISO
     if sum(len(text) == 14 and _reads(text, "%Y%m%d%H%M%S") for text in texts) >= enough:
         return "%Y%m%d%H%M%S"  # before the epochs: both are plain digits

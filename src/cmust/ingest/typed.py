@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import ibis
 import pyarrow.parquet as pq
 
 from cmust.errors import IngestError
-from cmust.ingest import timeformats
+from cmust.ingest import clock, timeformats
 from cmust.ingest.engine import Engine
 from cmust.ingest.reasons import Reason
 from cmust.ingest.sources import Layout, is_parquet
@@ -47,16 +46,9 @@ def time_pattern(layout: Layout, names: list[str], given: str | None, utc: bool)
     return patterns.pop()
 
 
-def empty(column: Any, parsed: Any) -> Any:
-    """Where nothing is recorded: null or a blank text. Only looked at where ``parsed`` is null: looking is slow."""
-    if column.type().is_string():
-        return parsed.isnull().ifelse(column.isnull() | (column.strip() == ""), False)
-    return column.isnull()
-
-
-def stripped(parse: Callable[[Any], Any], text: Any) -> Any:
-    """``parse(text)``, and where that is null, of the text without outer blanks (which is slow to make)."""
-    return ibis.coalesce(parse(text), parse(text.strip()))
+def blank(column: Any) -> Any:
+    """Where nothing is recorded: null or a blank text. Slow for texts: to be asked only where they cannot be read."""
+    return column.isnull() | (column.strip() == "") if column.type().is_string() else column.isnull()
 
 
 def seconds(engine: Engine, column: Any, pattern: str, utc: bool) -> Any:
@@ -72,7 +64,7 @@ def seconds(engine: Engine, column: Any, pattern: str, utc: bool) -> Any:
                 f"column '{column.get_name()}' holds instants ({kind}), not local wall-clock times: "
                 "say that they are UTC (--times-in utc)"
             )
-        return column.cast("timestamp").epoch_seconds().cast("int64")
+        return _whole_seconds(column.cast("timestamp"))
     if kind.is_numeric() or pattern in (timeformats.EPOCH, timeformats.EPOCH_MS):
         if pattern not in (timeformats.EPOCH, timeformats.EPOCH_MS):
             raise IngestError(
@@ -84,8 +76,7 @@ def seconds(engine: Engine, column: Any, pattern: str, utc: bool) -> Any:
         return near.ifelse(numbers.floor().cast("int64"), ibis.null("int64"))
     if not kind.is_string():
         raise IngestError(f"column '{column.get_name()}' is of type {kind}, which is not a time: name another column")
-    parsed = stripped(lambda text: engine.text_to_time(text, pattern), column)
-    return parsed.epoch_seconds().cast("int64")
+    return _whole_seconds(engine.text_to_time(column, pattern))
 
 
 def number(engine: Engine, column: Any) -> Any:
@@ -96,18 +87,45 @@ def number(engine: Engine, column: Any) -> Any:
     """
     kind = column.type()
     if kind.is_string():
-        return stripped(engine.text_to_number, column)
+        return engine.text_to_number(column)
     if kind.is_numeric():
         return column.cast("float64")
     raise IngestError(f"column '{column.get_name()}' is of type {kind}, which is not a number: name another column")
 
 
-def first_reason(*cases: tuple[Any, Reason]) -> Any:
-    """The code of the first condition that holds (null counts as not), else :attr:`Reason.KEPT`; int8."""
-    branches = [(condition.fill_null(False), ibis.literal(int(reason), "int8")) for condition, reason in cases]
-    if not branches:
-        return ibis.literal(int(Reason.KEPT), "int8")
-    return ibis.cases(*branches, else_=ibis.literal(int(Reason.KEPT), "int8"))
+def first_reason(*cases: tuple[Any, Any], otherwise: Any = Reason.KEPT) -> Any:
+    """Minus the code of the first condition that holds (null counts as not), else of ``otherwise``; int32.
+
+    In place of a reason an expression may stand: an int32 that is given as it is.
+    """
+    *codes, last = (
+        ibis.literal(-int(reason), "int32") if isinstance(reason, Reason) else reason
+        for reason in (*(reason for _, reason in cases), otherwise)
+    )
+    conditions = (condition for condition, _ in cases)
+    return ibis.cases(*zip(conditions, codes, strict=True), else_=last) if cases else last
+
+
+def unread(column: Any, missing: Reason, bad: Reason) -> Any:
+    """Why a column could not be read: nothing is recorded, or not what it should be."""
+    return first_reason((blank(column), missing), otherwise=bad)
+
+
+def outside_period(
+    time: Any, start: str | None, stop: str | None, timezone: str, utc: bool
+) -> list[tuple[Any, Reason]]:
+    """The one case, or none, of a time in seconds before ``start`` or not before ``stop`` (local moments)."""
+    outside = []
+    if start is not None:
+        outside.append(time < clock.to_epoch(start, timezone, utc, "start"))
+    if stop is not None:
+        outside.append(time >= clock.to_epoch(stop, timezone, utc, "stop"))
+    return [(ibis.or_(*outside), Reason.OUTSIDE_PERIOD)] if outside else []
+
+
+def _whole_seconds(time: Any) -> Any:
+    """Down to the second before: the time may have fractions, and a cast to int64 would round them up."""
+    return time.epoch_seconds().floor().cast("int64")
 
 
 def check_files(files: list[str]) -> None:

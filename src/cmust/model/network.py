@@ -85,39 +85,47 @@ class Head(nn.Module):
         prompt: gives ``(T or 1, N, d_p)``.
         mean, std: ``(C,)``, of the training part.
         power: scalar in [0, 1], how far the weekly average follows the recent level of the whole city (``seasonal``
-            only; chosen on
-            validation data). That level is taken out of what the network sees, so that a drift it never saw cannot
-            mislead it.
+            only; chosen on validation data). That level is taken out of what the network sees, so that a drift it
+            never saw cannot mislead it.
         level: ``(F, 1, C)``; its sigmoid is how far the average of a node is drawn to the node's own recent level,
-            learned.
+            learned. None where there are no levels: without ``seasonal``, or with ``power`` None.
     """
 
     mean: Tensor
     std: Tensor
     power: Tensor
 
-    def __init__(self, config: ModelConfig, prompt: nn.Module, mean: Tensor, std: Tensor, power: float = 0.0) -> None:
+    def __init__(
+        self, config: ModelConfig, prompt: nn.Module, mean: Tensor, std: Tensor, power: float | None = 0.0
+    ) -> None:
         super().__init__()
         self.prompt = prompt
         self.register_buffer("mean", mean.clone())
         self.register_buffer("std", std.clone())
-        self.register_buffer("power", torch.tensor(power))
-        self.level = nn.Parameter(torch.zeros(config.horizon, 1, len(mean))) if config.seasonal else None
+        self.register_buffer("power", torch.tensor(power or 0.0))
+        leveled = config.seasonal and power is not None
+        self.level = nn.Parameter(torch.zeros(config.horizon, 1, len(mean))) if leveled else None
 
     def seasonal(self, inputs: Inputs) -> tuple[Tensor, Tensor]:
         """The city's level ``(B, 1, 1, C)``, and the weekly average ahead at the recent levels ``(B, F, N, C)``,
         original units.
         """
-        assert self.level is not None
+        if self.level is None:
+            return seasonal(inputs, None, 0.0)
         return seasonal(inputs, self.power, torch.sigmoid(self.level))
 
 
-def seasonal(inputs: Inputs, power: Tensor | float, share: Tensor | float) -> tuple[Tensor, Tensor]:
+def seasonal(inputs: Inputs, power: Tensor | float | None, share: Tensor | float) -> tuple[Tensor, Tensor]:
     """The weekly average ahead, following the city's recent level to a power and each node's own by a share.
+
+    A level is a ratio of amounts. Temperatures have none (4 degrees are not twice 2): ``power`` None leaves the average
+    as it is.
 
     Returns:
         The city's level ``(B, 1, 1, C)``, and the seasonal forecast ``(B, F, N, C)`` in original units.
     """
+    if power is None:
+        return inputs.average_ahead.new_ones(1, 1, 1, 1), inputs.average_ahead
     observed, expected = inputs.values, inputs.average
     city = recent_ratio(observed.sum((1, 2), keepdim=True), expected.sum((1, 2), keepdim=True)) ** power
     node = recent_ratio(observed.sum(1, keepdim=True), city * expected.sum(1, keepdim=True))
