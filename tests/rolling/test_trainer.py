@@ -113,6 +113,28 @@ def test_delivered_weights_are_the_best_ones(scheme: str) -> None:
         assert found == pytest.approx(phase["best_validation_loss"], rel=1e-5)
 
 
+def test_what_earlier_tasks_lose_is_the_loss_of_the_weights_as_they_stand() -> None:
+    found: list[tuple[dict, dict]] = []
+
+    def hear(event: dict) -> None:
+        if event["event"] == "phase" and event["kind"] != "refine":
+            weights = trainer.trunk.state_dict()
+            expected = {
+                task: validation_loss(trainer, task, weights, trainer.heads[task].state_dict())
+                for task in event["losses_of_seen"]
+            }
+            found.append((event["losses_of_seen"], expected))
+
+    trainer = tiny_trainer(
+        training={"rate": 0.01, "rolling_factor": 1.0, "refine_epochs": 1, "delta": 0}, on_event=hear
+    )
+    trainer.run()
+    assert [list(losses) for losses, _ in found] == [["trips"], ["trips", "visits"], ["trips", "visits"]]
+    for losses, expected in found:
+        assert losses == pytest.approx(expected, rel=1e-5)
+    assert found[1][0]["trips"] != pytest.approx(found[0][0]["trips"], rel=1e-3)
+
+
 def test_early_stopping_after_patience() -> None:
     _, events = trained(small_city("trips"), "alone", training={"rate": 0.2, "start_epochs": 30, "patience": 3})
     (phase,) = [event for event in events if event["event"] == "phase"]
