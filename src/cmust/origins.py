@@ -75,7 +75,7 @@ def unseen_origins(
     ends = _seen_until(forecaster, city, names)
     found = {}
     for name in names:
-        task = city.task(name)
+        task = forecaster.task_of(city, name)
         first = max(seconds_after(task, ends[name]) // task.interval + 1, forecaster.config.input_steps)
         # The first step that begins at or after since, and the steps that have ended by until.
         begin = first if since is None else -(-seconds_after(task, since) // task.interval)

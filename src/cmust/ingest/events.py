@@ -258,9 +258,7 @@ def _columns(plan: EventPlan) -> dict[str, Column]:
     return columns
 
 
-def _read_piece(
-    engine: Engine, piece: Layout, plan: EventPlan, enrich: Callable[[Any], Any] | None, kept: str
-) -> None:
+def _read_piece(engine: Engine, piece: Layout, plan: EventPlan, enrich: Callable[[Any], Any] | None, kept: str) -> None:
     """Read one piece of the files into the kept table: per event its cell and slot; category; weights.
 
     The cell of an event that is thrown away is minus the code of the reason.
@@ -385,9 +383,7 @@ def _locate(engine: Engine, table: Any, plan: EventPlan, kept: str) -> Any:
     return engine.kept(kept)
 
 
-def _sum(
-    engine: Engine, table: Any, plan: EventPlan, at: int, account: Account, categories: list[str]
-) -> _Sums:
+def _sum(engine: Engine, table: Any, plan: EventPlan, at: int, account: Account, categories: list[str]) -> _Sums:
     """Counts and weights of what is kept of event ``at``; what is not is added to ``account`` by its reason.
 
     Categories met are added to ``categories``.
