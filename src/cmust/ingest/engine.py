@@ -31,7 +31,7 @@ class Engine(Protocol):
         """Lines of the last :meth:`scan` that could not be read and are in no row, once the scan has been kept."""
 
     def text_to_time(self, column: Any, pattern: str) -> Any:
-        """A timestamp, null where the text, apart from outer blanks, is not one in the ``strptime`` pattern (or ISO)."""
+        """A timestamp, null where the text (outer blanks apart) is not one in the ``strptime`` pattern or ISO."""
 
     def text_to_number(self, column: Any) -> Any:
         """A float64, null where the text, apart from outer blanks, is not a number (it may be infinite or NaN)."""

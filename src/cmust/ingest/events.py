@@ -150,7 +150,8 @@ class _Sums:
     @classmethod
     def none(cls, weights: int) -> _Sums:
         """Of no groups."""
-        return cls(*(np.zeros(0, dtype=np.int64) for _ in range(4)), np.zeros((weights, 0)))
+        none = np.zeros(0, dtype=np.int64)
+        return cls(none, none, none, none, np.zeros((weights, 0)))
 
     def only(self, which: npt.NDArray[np.bool_]) -> _Sums:
         """The groups where ``which`` holds."""
