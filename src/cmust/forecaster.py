@@ -303,20 +303,21 @@ class Forecaster:
         """
         folder = bundle.find_model(path, version)
         document = bundle.read_model(folder)
+        config = ModelConfig(**document["model"])
         forecaster = cls(
-            config=ModelConfig(**document["model"]),
+            config=config,
             city=document["city"],
             protocol=document["protocol"],
             slots_per_day=document["slots_per_day"],
             reference=np.datetime64(document["reference"], "s"),
             frame=Frame(np.array(document["frame"]["mean"]), np.array(document["frame"]["std"])),
-            training=_training(document),
+            training=_training(document, config),
             record=document["record"],
             home=Path(path),
         )
         files = {name: store.load(folder / name).tensors for name in document["checksums"]}
         try:
-            bundle.check_weights(files, forecaster.config, forecaster.slots_per_day, document["tasks"])
+            bundle.check_weights(files, config, forecaster.slots_per_day, document["tasks"])
         except RunError as error:
             raise RunError(f"the weights in {folder} do not fit: {error}; restore them from a copy") from error
         for name, task in document["tasks"].items():
@@ -403,9 +404,10 @@ def _tensors(model: TaskModel) -> dict[str, dict[str, Tensor]]:
     return tensors
 
 
-def _training(about: dict[str, Any]) -> TrainingConfig:
+def _training(document: dict[str, Any], config: ModelConfig) -> TrainingConfig:
     """The settings of training; the preset's for a model from before they were kept."""
-    return TrainingConfig(**about["training"]) if about.get("training") else training_config(about["model"]["preset"])
+    settings = document.get("training")
+    return TrainingConfig(**settings) if settings else training_config(config.preset)
 
 
 def _prompt_like(config: ModelConfig, weights: dict[str, Tensor]) -> torch.nn.Module:
