@@ -21,9 +21,10 @@ LAYERS: list[set[str]] = [
     {"report"},
     {"bundle"},
     {"forecaster", "training"},
-    {"unseen", "comparison", "origins", "observations", "forecast_table", "holidays"},
+    {"unseen"},
+    {"comparison", "origins", "observations", "forecast_table", "holidays"},
     {"evaluation"},
-    {"backtest", "calibration", "assembly"},
+    {"backtesting", "calibration", "assembly"},
     {"fitting", "continual"},
     {"baselines"},
     {"experiments", "quickstart"},
@@ -51,7 +52,7 @@ ONLY: dict[str, set[str]] = {
 DOORS = {"forecaster": {"continual"}}
 LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}
 HOMES = {"City": "city", "Forecaster": "forecaster", "Task": "city", "demo_city": "demo", "evaluate": "evaluation"}
-HOMES |= {"backtest": "backtest", "calibrate": "calibration"}
+HOMES |= {"backtest": "backtesting", "calibrate": "calibration"}
 HOMES |= {"adapt": "continual", "update": "continual"}
 HOMES |= {"fit": "fitting", "record_attention": "model", "open_city": "city", "__version__": "__init__"}
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from cmust import Forecaster, evaluate
-from cmust.backtest import backtest, forgetting
+from cmust.backtesting import backtest, forgetting
 from cmust.city import City, Covariate
 from cmust.errors import CityError, RunError
 from cmust.holidays import holidays_of
@@ -94,11 +94,7 @@ def test_a_stretch_of_time(run: Path) -> None:
     values = whole.tasks["trips"].values.copy()
     values[240:] = 1e6
     later = replace(whole.tasks["trips"], values=values)
-    # A truth from `until` on has no say. The run does not know this city, so that it has to say what it has seen.
-    forecaster = Forecaster.load(run)
-    for name in ("trips", "visits"):
-        forecaster.tasks[name].about["seen"] = {"until": str(START + 200 * STEP)}
-    forecaster.save(run / "model", None)
+    # A truth from `until` on has no say.
     again = backtest(run, whole.with_task(later), since=since, until=until)["tasks"]["trips"]
     assert again["by"] == found["by"]
     with pytest.raises(RunError, match="no window that ends by"):
@@ -150,8 +146,4 @@ def test_holidays(tmp_path: Path) -> None:
 
 
 def test_without_holidays_there_is_no_such_table(run: Path) -> None:
-    forecaster = Forecaster.load(run)
-    for name in ("trips", "visits"):
-        forecaster.tasks[name].about["seen"] = {"until": str(START + 240 * STEP)}
-    forecaster.save(run / "model", None)
     assert "holiday" not in backtest(run, replace(city(), covariates={}))["tasks"]["trips"]["by"]

@@ -13,7 +13,7 @@ __version__ = "0.1.0"
 
 # What the names below need (PyTorch above all) is imported when they are first used, so that `cmust --help` is quick.
 if TYPE_CHECKING:
-    from cmust.backtest import backtest
+    from cmust.backtesting import backtest
     from cmust.calibration import calibrate
     from cmust.city import City, Task, open_city
     from cmust.continual.adapt import adapt
@@ -45,7 +45,7 @@ _HOMES = {
     "Forecaster": "cmust.forecaster",
     "Task": "cmust.city",
     "adapt": "cmust.continual.adapt",
-    "backtest": "cmust.backtest",
+    "backtest": "cmust.backtesting",
     "calibrate": "cmust.calibration",
     "demo_city": "cmust.demo",
     "evaluate": "cmust.evaluation",

@@ -15,6 +15,7 @@ from cmust.city import City, Task
 from cmust.errors import RunError
 from cmust.forecaster import Forecaster
 from cmust.recent import seconds_after, with_missing
+from cmust.unseen import end_of_seen
 from cmust.windows import Windows, make_windows
 
 Times = npt.NDArray[np.datetime64]
@@ -98,7 +99,8 @@ def _seen_until(forecaster: Forecaster, city: City, names: list[str]) -> dict[st
     """The last step, by task, that trained or chose its model."""
     seen = {name: forecaster.tasks[name].about.get("seen") for name in names}
     if all(seen.values()):
-        return {name: np.datetime64(entry["until"], "s") for name, entry in seen.items() if entry}
+        tasks = [forecaster.task_of(city, name) for name in names]
+        return {task.name: end_of_seen(forecaster, task) - np.timedelta64(task.interval, "s") for task in tasks}
     whole = city.select(tasks=tuple(name for name in forecaster.tasks if name in city.tasks))
     if whole.fingerprint() != forecaster.city["fingerprint"]:
         raise RunError(

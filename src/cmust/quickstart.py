@@ -39,6 +39,7 @@ SETTINGS: dict[str, Any] = {
         "refine_epochs": 3,
         "rate": 2e-3,
         "rolling_factor": 0.1,
+        "refine_factor": 1.0,
         "schedule": "cosine",
         "warmup_updates": 10,
         "precision": "32-true",  # narrow layers gain nothing from bf16

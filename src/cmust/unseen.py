@@ -88,16 +88,25 @@ def _as_trained(forecaster: Forecaster, task: Task) -> Split | None:
 
 
 def _later(forecaster: Forecaster, task: Task) -> torch.Tensor:
-    """Starts of the windows after everything the model has seen; what it has seen has to be the same here."""
+    """Starts of the windows after everything the model has seen."""
+    config = forecaster.config
+    begin = int(np.searchsorted(task.time, end_of_seen(forecaster, task)))
+    return windows_between(begin, task.n_steps, config.input_steps, config.horizon)
+
+
+def end_of_seen(forecaster: Forecaster, task: Task) -> np.datetime64:
+    """When the last step that the model of a task has seen ends.
+
+    Raises:
+        RunError: the task holds what the model has seen with other values.
+    """
     seen = forecaster.tasks[task.name].about["seen"]
     step = np.timedelta64(task.interval, "s")
     first, end = np.datetime64(seen["from"]), np.datetime64(seen["until"]) + step
     whole = task.time[0] <= first and task.time[-1] + step >= end
     if whole and data_fingerprint(task.select(time=slice(first, end))) != seen["fingerprint"]:
         raise _other_data(forecaster, task.name)
-    config = forecaster.config
-    begin = int(np.searchsorted(task.time, end))
-    return windows_between(begin, task.n_steps, config.input_steps, config.horizon)
+    return end
 
 
 def _other_data(forecaster: Forecaster, other: str) -> RunError:

@@ -11,6 +11,7 @@ from cmust import Forecaster
 from cmust.calibration import calibrate
 from cmust.city import City
 from cmust.errors import CityError, ConfigError, RunError
+from cmust.identity import data_fingerprint
 from cmust.intervals.conformal import Adaptation
 from cmust.intervals.state import read_intervals
 from cmust.origins import unseen_origins
@@ -49,8 +50,11 @@ def test_it_begins_after_what_chose_the_model(run: Path) -> None:
         last_seen = int(windows[name].split.starts["validation"][-1]) + 4 + 3 - 1
         assert origins == range(last_seen + 1, task.n_steps)
     # What the model says itself comes first.
-    forecaster.tasks["trips"].about["seen"] = {"until": str(START + 240 * STEP)}
-    forecaster.tasks["visits"].about["seen"] = {"until": str(START + 220 * STEP)}
+    for name, until in (("trips", START + 240 * STEP), ("visits", START + 220 * STEP)):
+        task = city().tasks[name]
+        known = task.select(time=slice(None, until + np.timedelta64(task.interval, "s")))
+        about = {"from": str(task.time[0]), "until": str(until), "fingerprint": data_fingerprint(known)}
+        forecaster.tasks[name].about["seen"] = about
     found = unseen_origins(forecaster, city())
     assert found["trips"][1] == range(241, 252) and found["visits"][1] == range(111, 130)
     # A coarse step that has not ended is not known; one that has begun is no first step.
@@ -63,7 +67,7 @@ def test_it_begins_after_what_chose_the_model(run: Path) -> None:
 
 def test_data_of_another_city_or_from_too_early_is_refused(run: Path) -> None:
     other = tiny_city(tiny_task("trips", missing=0.1), city().tasks["visits"])
-    with pytest.raises(RunError, match="not the one it was trained on"):
+    with pytest.raises(RunError, match="with other data than"):
         calibrate(run, other)
     with pytest.raises(RunError, match=r"--since .* is not after it"):
         calibrate(run, city(), since=str(START + 60 * STEP))
