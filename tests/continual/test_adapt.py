@@ -17,6 +17,7 @@ from cmust.continual.newcomer import make_wish
 from cmust.errors import CityError, ConfigError, RunError
 from cmust.rolling import Star
 from cmust.run import Run
+from cmust.training import make_fabric
 from tests.continual.conftest import CUT, old_city, snapshot, whole_city
 from tests.rolling.tiny import tiny_city, tiny_fit, tiny_settings, tiny_task
 
@@ -276,7 +277,8 @@ def test_training_from_scratch_knows_nothing_of_the_run(run: Path, tmp_path: Pat
     for number, star in enumerate((before.star, Star(noise, before.star.frozen))):
         each = replace(before, star=star)
         wish = make_wish(each, city_of().tasks["bikes"], name=None, like=None, train="unfrozen", until=None)
-        done = adapted(each, city_of(), wish, each.training, Run(tmp_path / str(number)), compare=True, **CPU)
+        fabric = make_fabric("32-true", "cpu", 1)
+        done = adapted(each, city_of(), wish, each.training, Run(tmp_path / str(number)), fabric, compare=True)
         scores.append(done.record["tasks"]["bikes"]["systems"])
     assert scores[0]["from_scratch"] == scores[1]["from_scratch"]
     assert scores[0]["cmust"] != scores[1]["cmust"]
@@ -344,6 +346,14 @@ def test_another_adaptation_begins_anew(run: Path) -> None:
         (uptown, "trips", {"name": "No Name"}, CityError, "No Name"),
         (city_of, "bikes", {"train": "all"}, ConfigError, "train is 'all'; choose unfrozen, prompt, nothing"),
         (city_of, "bikes", {"train": "nothing"}, ConfigError, "needs one of the run that it is like"),
+        (
+            uptown,
+            "trips",
+            {"name": "north", "train": "nothing", "compare": True},
+            ConfigError,
+            "--compare is for nothing",
+        ),
+        (uptown, "trips", {"name": "north", "train": "nothing", "rate": 1.0}, ConfigError, r"training\.rate is for"),
         (city_of, "bikes", {"like": "metro"}, RunError, "no task 'metro'"),
         (lambda: city_of(interval=3600), "bikes", {"like": "trips"}, ConfigError, "interval 3600 instead of 7200"),
         (lambda: city_of(channels=2), "bikes", {"like": "trips"}, ConfigError, "channels"),

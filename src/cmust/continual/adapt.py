@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
+from lightning_fabric import Fabric
 
 from cmust.assembly import describe, seasonal_tables, window_scores, with_task
 from cmust.city import City
@@ -87,7 +87,8 @@ def adapt(
         before = Forecaster.load(run, change.parent)
         data = city.task(task)
         wish = make_wish(before, data, name=name, like=like, train=train, until=until)
-        settings = changed_training(before.training, **training)
+        settings = training_of(before, wish, training, compare=compare)
+        fabric = make_fabric(settings.precision, accelerator, 1)
         work = change.work(
             {
                 "adapt": vars(wish),
@@ -96,8 +97,8 @@ def adapt(
                 "fingerprint": data_fingerprint(data),
             }
         )
-        made = provenance(command, torch.device("cpu"))
-        done = adapted(before, city, wish, settings, work, compare=compare, accelerator=accelerator, watcher=watcher)
+        made = provenance(command, fabric.device)
+        done = adapted(before, city, wish, settings, work, fabric, compare=compare, watcher=watcher)
         about = {"made_by": "adapt", "made": made, "city": done.record["city"], "tasks": [wish.name]}
         record = {**done.record, "made": made}
         version = change.publish(work, done.forecaster, [wish.name], about, {"adapt.json": record})
@@ -119,10 +120,22 @@ def adapt_forecaster(
 ) -> Forecaster:
     """The same to a forecaster in memory; see :func:`adapt`."""
     wish = make_wish(before, city.task(task), name=name, like=like, train=train, until=until)
-    settings = changed_training(before.training, **training)
+    settings = training_of(before, wish, training)
+    fabric = make_fabric(settings.precision, accelerator, 1)
     with tempfile.TemporaryDirectory() as folder:
-        done = adapted(before, city, wish, settings, Run(folder), accelerator=accelerator, watcher=watcher)
-    return done.forecaster
+        return adapted(before, city, wish, settings, Run(folder), fabric, watcher=watcher).forecaster
+
+
+def training_of(before: Forecaster, wish: Wish, changes: dict[str, Any], *, compare: bool = False) -> TrainingConfig:
+    """The run's training settings with some changed.
+
+    Raises:
+        ConfigError: a setting is unknown or does not fit, or nothing is trained that it could be for.
+    """
+    if wish.train == "nothing" and (changes or compare):
+        given = [*(["--compare"] if compare else []), *(f"training.{name}" for name in changes)]
+        raise ConfigError(f"with train=nothing nothing is trained, and {given[0]} is for nothing; leave it out")
+    return changed_training(before.training, **changes)
 
 
 def adapted(
@@ -131,9 +144,9 @@ def adapted(
     wish: Wish,
     training: TrainingConfig,
     work: Run,
+    fabric: Fabric,
     *,
     compare: bool = False,
-    accelerator: str = "auto",
     watcher: Watcher | None = None,
 ) -> Adaptation:
     """Adapt in a folder of its own, and score it.
@@ -144,8 +157,8 @@ def adapted(
         wish: what is to be adapted.
         training: settings.
         work: keeps history and resume point, of this adaptation only.
+        fabric: of one process.
         compare: train from fresh weights too, in ``work/scratch``.
-        accelerator: Fabric's.
         watcher: hears of progress.
 
     Raises:
@@ -155,7 +168,7 @@ def adapted(
         raise ConfigError("adapting runs in one process; start it without torchrun")
     newcomer = prepare(before, city, wish, training.seed)
     tables = seasonal_tables(newcomer.task, newcomer.windows, newcomer.shape, newcomer.task.n_steps)
-    trainee = Trainee(before, newcomer, tables, training, make_fabric(training.precision, accelerator, 1), watcher)
+    trainee = Trainee(before, newcomer, tables, training, fabric, watcher)
     models, costs = {SYSTEM: trainee.model()}, {}
     if wish.train != "nothing":
         models[SYSTEM], costs[SYSTEM] = trainee.from_star(work)

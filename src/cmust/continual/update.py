@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from lightning_fabric import Fabric
 
 from cmust.assembly import describe, load_trunk, seasonal_tables, window_scores, with_task
@@ -90,8 +89,8 @@ def update(
                 "training": settings.model_dump(mode="json"),
             }
         )
-        made = provenance(command, torch.device("cpu"))
         fabric = make_fabric(settings.precision, accelerator, 1)
+        made = provenance(command, fabric.device)
         after, record = _updated(before, grown, settings, work, fabric, watcher)
         record = {
             "schema": SCHEMA,

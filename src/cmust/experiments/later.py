@@ -5,15 +5,14 @@ from pathlib import Path
 from typing import Any
 
 from cmust.city import City
-from cmust.continual.adapt import adapted
+from cmust.continual.adapt import adapted, training_of
 from cmust.continual.newcomer import make_wish
 from cmust.errors import RunError
 from cmust.files import write_text
 from cmust.forecaster import Forecaster
 from cmust.identity import data_fingerprint
-from cmust.rolling import changed_training
 from cmust.run import Run, read_json
-from cmust.training import Watcher
+from cmust.training import Watcher, make_fabric
 
 
 def split_settings(settings: dict[str, Any], table: str) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -54,7 +53,7 @@ def keep_adaptation(
     wish = make_wish(
         before, city.task(task), **{"name": None, "like": None, "train": "unfrozen", "until": None, **options}
     )
-    config = changed_training(before.training, **training)
+    config = training_of(before, wish, training, compare=compare)
     identity = {
         "adapt": vars(wish),
         "compare": compare,
@@ -68,6 +67,7 @@ def keep_adaptation(
     if result.exists():
         return read_json(result, "")
     work.write_config(identity)
-    record = adapted(before, city, wish, config, work, compare=compare, watcher=watcher).record
+    fabric = make_fabric(config.precision, "auto", 1)
+    record = adapted(before, city, wish, config, work, fabric, compare=compare, watcher=watcher).record
     write_text(result, json.dumps(record, indent=1) + "\n")
     return record

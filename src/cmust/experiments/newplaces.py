@@ -62,7 +62,7 @@ def run_cell(
             before,
             hold_out(city, held=True),
             cell,
-            training,
+            training if train == "unfrozen" else {},
             watcher,
             name=f"{cell}_held_out",
             like=cell,
