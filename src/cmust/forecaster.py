@@ -4,6 +4,7 @@ Shapes: T input steps, F forecast steps, N nodes, C channels, L slots a day.
 """
 
 import hashlib
+import shutil
 from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -229,6 +230,8 @@ class Forecaster:
                 f"the intervals of task {task!r} in {place} have seen the truth up to {known[task].until}, a forecast "
                 f"from {at} must not; {remedy} --until {at}"
             )
+        if not known[task].fits(self.config.horizon, len(self.tasks[task].about["nodes"])):
+            raise RunError(f"the intervals of task {task!r} in {place} are of other places or steps; {remedy}")
         return known[task]
 
     def identity(self, task: str) -> str:
@@ -344,7 +347,7 @@ class Forecaster:
     # ------------------------------------------------------------ bundles
 
     def save_pretrained(self, folder: Path | str, *, license: str | None = None) -> None:
-        """Write a bundle: the model's files and its card, README.md, in one new folder.
+        """Write a bundle: the model's files, its calibrated intervals where it has some, and its card, README.md.
 
         Args:
             folder: must not exist, or be empty; a kill leaves no half bundle under this name.
@@ -352,14 +355,19 @@ class Forecaster:
 
         Raises:
             CmustError: the folder is taken or cannot be written.
-            RunError: the run's ``config.json`` or ``evaluation.json`` is damaged.
+            RunError: the run's ``config.json``, ``evaluation.json`` or ``intervals.json`` is damaged.
         """
         record = {**self.record, **(bundle.read_record(self.home) if self.home else {})}
         if license is not None:
             record["license"] = license
+        known = read_intervals(self.home / INTERVALS) if self.home else {}
+        own = {name: each for name, each in known.items() if name in self.tasks and each.model == self.identity(name)}
         with atomic_folder(folder) as temporary:
             document = replace(self, record=record).save(temporary)
-            write_text(temporary / "README.md", bundle.render_card(document))
+            if self.home and own:
+                shutil.copyfile(self.home / INTERVALS, temporary / INTERVALS)
+            calibrated = {name: (each.levels, str(each.until)) for name, each in own.items()}
+            write_text(temporary / "README.md", bundle.render_card(document, calibrated))
 
     @classmethod
     def from_pretrained(cls, name: Path | str, **options: Any) -> "Forecaster":

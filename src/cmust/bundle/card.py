@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from cmust.report.console import markdown_text, score_markdown
@@ -12,10 +13,21 @@ TAGS = ("cmust", "spatio-temporal", "multi-task", "traffic", "forecasting")
 TASK_TYPE = "time-series-forecasting"
 
 
-def render_card(document: dict[str, Any]) -> str:
-    """README.md for what :func:`~cmust.bundle.folder.read_model` returns: front matter and text."""
-    sections = (_front, _intro, _data, _scores, _settings, _loading, _limits)
-    return "\n".join(section(document) for section in sections)
+Calibrated = Mapping[str, tuple[tuple[float, ...], str]]
+"""By task: the levels of its intervals, and the last step whose truth they have seen."""
+
+
+def render_card(document: dict[str, Any], calibrated: Calibrated | None = None) -> str:
+    """README.md: front matter and text.
+
+    Args:
+        document: what :func:`~cmust.bundle.folder.read_model` returns.
+        calibrated: the intervals that lie beside it.
+    """
+    before, after = (_front, _intro, _data, _scores), (_settings, _loading, _limits)
+    sections = [section(document) for section in before]
+    sections += [_intervals(calibrated)] if calibrated else []
+    return "\n".join([*sections, *(section(document) for section in after)])
 
 
 def _front(document: dict[str, Any]) -> str:
@@ -102,6 +114,14 @@ def _scores(document: dict[str, Any]) -> str:
     scores = document["record"].get("scores")
     text = score_markdown(scores) if scores else "The model was not evaluated before it was bundled.\n"
     return f"## Scores\n\n{text}"
+
+
+def _intervals(calibrated: Calibrated) -> str:
+    lines = ["## Intervals", "", "Calibrated on truth the model had not seen (`cmust forecast --level`):", ""]
+    for name, (levels, until) in calibrated.items():
+        shown = ", ".join(f"{100 * level:g} %" for level in levels)
+        lines.append(f"- {markdown_text(name)}: {shown}; for forecasts from after {until}")
+    return "\n".join([*lines, ""])
 
 
 def _settings(document: dict[str, Any]) -> str:

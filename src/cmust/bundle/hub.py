@@ -6,9 +6,9 @@ from typing import Any
 
 from cmust.errors import CmustError, RunError, reason
 
-FILES = ("README.md", "model.json", "*.safetensors", "tasks/*.safetensors")
+FILES = ("README.md", "model.json", "intervals.json", "*.safetensors", "tasks/*.safetensors")
 """What is fetched and pushed; nothing else in a repository is touched or opened."""
-_WEIGHTS = ("*.safetensors", "tasks/*.safetensors")
+_OURS = ("intervals.json", "*.safetensors", "tasks/*.safetensors")
 
 
 def fetch(repo_id: str, **options: Any) -> Path:
@@ -64,7 +64,7 @@ def push(
             revision=branch,
             create_pr=create_pr,
             allow_patterns=list(FILES),
-            delete_patterns=list(_WEIGHTS),
+            delete_patterns=list(_OURS),
         )
     except Exception as error:  # as above
         raise RunError(

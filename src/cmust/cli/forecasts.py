@@ -1,5 +1,9 @@
 """Forecasts in a terminal: a table per task, the busiest places as rows, times as columns."""
 
+import math
+from itertools import accumulate
+
+import numpy as np
 import pandas as pd
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -31,9 +35,12 @@ def render(table: pd.DataFrame, units: dict[str, str], places: int, console: Con
             markup=False,
             highlight=False,
         )
-        console.print(_table({name: each.loc[busiest] for name, each in wide.items()}))
-        if len(value) > places:
-            console.print(f"and {len(value) - places} more places; --out FILE.csv writes all", highlight=False)
+        cells = {name: _shown(each.loc[busiest]) for name, each in wide.items()}
+        fitting = _fitting(cells, console.width)
+        console.print(_table({name: each.iloc[:, :fitting] for name, each in cells.items()}))
+        left = [(len(value) - places, "more places"), (len(value.columns) - fitting, "later steps")]
+        if more := [f"{count} {what}" for count, what in left if count > 0]:
+            console.print(f"and {', '.join(more)}; --out FILE.csv writes all", highlight=False)
         if filled := _filled(rows):
             console.print(filled, markup=False, highlight=False, soft_wrap=True)
 
@@ -45,14 +52,25 @@ def _table(wide: dict[str, pd.DataFrame]) -> Table:
     for time in pd.DatetimeIndex(value.columns):
         table.add_column(f"{time:%H:%M}", justify="right", no_wrap=True)
     for node in value.index:
-        table.add_row(escape(str(node)), *map(_number, value.loc[node]))
+        table.add_row(escape(str(node)), *value.loc[node])
         for name, end in zip(("  from", "  to"), ends, strict=False):
-            table.add_row(name, *map(_number, end.loc[node]), style="dim")
+            table.add_row(name, *end.loc[node], style="dim")
     return table
 
 
-def _number(value: float) -> str:
-    return f"{value:.3g}"
+def _shown(values: pd.DataFrame) -> pd.DataFrame:
+    """Numbers as text, all with the decimals that give the largest three digits."""
+    largest = float(np.abs(values.to_numpy()).max())
+    decimals = max(0, 2 - math.floor(math.log10(largest))) if largest > 0 else 0
+    return values.map(lambda value: f"{round(value, decimals) + 0.0:.{decimals}f}")  # + 0.0: no minus before zero
+
+
+def _fitting(cells: dict[str, pd.DataFrame], width: int) -> int:
+    """How many steps a line has room for; at least one."""
+    first = next(iter(cells.values()))
+    room = width - max(len("place"), *(len(str(node)) for node in first.index)) - 2
+    columns = [max(5, *(table[time].str.len().max() for table in cells.values())) + 1 for time in first.columns]
+    return max(1, sum(used <= room for used in accumulate(columns)))
 
 
 def _filled(rows: pd.DataFrame) -> str:

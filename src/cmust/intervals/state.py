@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from cmust.errors import RunError
+from cmust.errors import RunError, reason
 from cmust.files import write_text
 from cmust.intervals.conformal import Floats, Groups, Scale
 
@@ -55,6 +55,10 @@ class TaskIntervals:
         which = self.levels.index(level)
         return bounds(self.scale, forecast, self.lower[which][:, self.group], self.upper[which][:, self.group])
 
+    def fits(self, horizon: int, nodes: int) -> bool:
+        """Whether they are of so many forecast steps and nodes."""
+        return (self.lower.shape[1], len(self.group)) == (horizon, nodes)
+
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
         return {
@@ -69,16 +73,25 @@ class TaskIntervals:
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> "TaskIntervals":
-        """What ``to_json`` gave."""
-        return cls(
-            model=content["model"],
+        """What ``to_json`` gave.
+
+        Raises:
+            KeyError, TypeError, ValueError: it is something else.
+        """
+        floor = content["floor"]
+        made = cls(
+            model=str(content["model"]),
             until=np.datetime64(content["until"], "s"),
-            levels=tuple(content["levels"]),
-            scale=Scale(content["floor"]),
+            levels=tuple(float(level) for level in content["levels"]),
+            scale=Scale(None if floor is None else float(floor)),
             group=np.array(content["group"], np.int64),
             lower=np.array(content["lower"], np.float32),
             upper=np.array(content["upper"], np.float32),
         )
+        shape = (len(made.levels), *made.lower.shape[1:2], made.group.max() + 1)
+        if made.group.ndim != 2 or made.group.min() < 0 or made.lower.shape != shape or made.upper.shape != shape:
+            raise ValueError(f"ends of shape {made.lower.shape} and {made.upper.shape} do not fit its groups")
+        return made
 
 
 def bounds(scale: Scale, forecast: Floats, lower: Floats, upper: Floats) -> tuple[Floats, Floats]:
@@ -106,16 +119,16 @@ def read_intervals(path: Path) -> dict[str, TaskIntervals]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         schema, found = content["schema"], content.pop("checksum")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise RunError(f"{path} is damaged ({error}); {remedy}") from error
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise RunError(f"{path} is damaged ({reason(error)}); {remedy}") from error
     if schema != SCHEMA:
         raise RunError(f"{path} has schema {schema!r}, this version reads {SCHEMA}; {remedy}")
     if found != _checksum(content):
         raise RunError(f"{path} was altered: its checksum does not fit; {remedy}")
     try:
         return {name: TaskIntervals.from_json(state) for name, state in content["states"].items()}
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise RunError(f"{path} is damaged ({error!r}); {remedy}") from error
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise RunError(f"{path} is damaged ({reason(error)}); {remedy}") from error
 
 
 def _checksum(content: dict[str, Any]) -> str:
