@@ -65,6 +65,7 @@ def evaluate(
             "unit": task.unit,
             "kind": task.kind,
             "interval": task.interval,
+            "model": forecaster.identity(name),
             "nodes": list(task.nodes),
             "split": splits[name],
             "windows": len(windows.split.starts[part]),

@@ -357,11 +357,13 @@ class Forecaster:
             CmustError: the folder is taken or cannot be written.
             RunError: the run's ``config.json``, ``evaluation.json`` or ``intervals.json`` is damaged.
         """
+        identities = {name: self.identity(name) for name in self.tasks}
         record = {**self.record, **(bundle.read_record(self.home) if self.home else {})}
+        record = bundle.of_these_models(record, identities)
         if license is not None:
             record["license"] = license
         known = read_intervals(self.home / INTERVALS) if self.home else {}
-        own = {name: each for name, each in known.items() if name in self.tasks and each.model == self.identity(name)}
+        own = {name: each for name, each in known.items() if each.model == identities.get(name)}
         with atomic_folder(folder) as temporary:
             document = replace(self, record=record).save(temporary)
             if self.home and own:

@@ -70,7 +70,7 @@ class Run:
         if type(current) is int and type(last) is int and FIRST <= current <= last:
             return current, last
         raise RunError(
-            f"{self.pointer_file} is damaged: it holds {content}; restore it from a copy, or write "
+            f"{self.pointer_file} is damaged: it holds {content!s:.80}; restore it from a copy, or write "
             f'{{"current": N, "last": M}} into it, M being the highest folder of {self.folder / "versions"}'
         )
 
@@ -200,7 +200,7 @@ def read_json(path: Path, missing: str) -> dict[str, Any]:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError) as error:
         raise RunError(missing) from error
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RecursionError) as error:
         raise RunError(f"{path} is damaged: {error}; restore it from a copy or train again") from error
     if not isinstance(content, dict):
         raise RunError(f"{path} is damaged: it holds no JSON object; restore it from a copy or train again")

@@ -50,6 +50,7 @@ def _scores(evaluation: dict[str, Any], where: str) -> dict[str, Any]:
                         "unit": True,
                         "kind": True,
                         "interval": True,
+                        "model": True,
                         "nodes": True,
                         "windows": True,
                         "systems": {"__all__": {"plain", "masked"}},
@@ -58,3 +59,16 @@ def _scores(evaluation: dict[str, Any], where: str) -> dict[str, Any]:
             },
         ),
     }
+
+
+def of_these_models(record: dict[str, Any], identities: dict[str, str]) -> dict[str, Any]:
+    """The record with the scores of these very models, and of no earlier or later weights of the same tasks.
+
+    Args:
+        record: of a run or a bundle.
+        identities: by task (see :meth:`cmust.forecaster.Forecaster.identity`).
+    """
+    scores = record.get("scores") or {"tasks": {}}
+    own = {name: task for name, task in scores["tasks"].items() if task["model"] == identities.get(name)}
+    rest = {key: value for key, value in record.items() if key != "scores"}
+    return {**rest, "scores": {**scores, "tasks": own}} if own else rest

@@ -186,8 +186,10 @@ def check_document(document: dict[str, Any]) -> None:
         place = ".".join(str(part) for part in problems[0]["loc"])
         more = f", and {len(problems) - 1} more" if len(problems) > 1 else ""
         raise RunError(f"{place}: {problems[0]['msg']}{more}".removeprefix(": ")) from error
-    if checked.record.scores is not None:
-        check_evaluation(checked.record.scores, "record.scores")
+    if (scores := checked.record.scores) is not None:
+        check_evaluation(scores, "record.scores")
+        if not all("model" in task for task in scores["tasks"].values()):
+            raise RunError("record.scores: a task does not say of which model its scores are")
 
 
 def digest(document: dict[str, Any]) -> str:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from cmust.errors import RunError
+from cmust.errors import RunError, reason
 from cmust.model import Head, ModelConfig, Trunk, channel_counts
 from cmust.prompts import FreePrompt, NoPrompt, SamplingAutoencoder, SummaryPrompt
 
@@ -40,17 +40,26 @@ def check_weights(
     if max(config.blocks * config.self_repeats, config.input_steps * config.d_h) > elements:
         raise RunError(f"the settings ask for a larger network than the {elements} numbers in its files")
     for file, groups in files.items():
-        task = tasks.get(file.removeprefix("tasks/").removesuffix(".safetensors")) if "/" in file else None
-        channels = channel_counts(groups.get("trunk", {}))
-        if task is not None and len(task["channels"]) not in channels:
-            raise RunError(f"{file} has no layers for {len(task['channels'])} channels")
-        with _without_memory():
-            expected = {"trunk": Trunk(config, slots_per_day, channels).state_dict()}
-            expected |= _expected_masks(groups, expected["trunk"]) if task is None else {}
-            expected |= {} if task is None else _expected_head(groups, config, task)
-        _check_groups(groups, expected)
-        if task is not None and not bool((groups["head"]["std"] > 0).all()):
-            raise RunError("head.std is not positive")
+        try:
+            _check_file(file, groups, config, slots_per_day, tasks)
+        except (ValueError, IndexError, RuntimeError) as error:  # of layers whose names no trunk has
+            raise RunError(f"{file} has layers that no network has ({reason(error)})") from error
+
+
+def _check_file(
+    file: str, groups: Groups, config: ModelConfig, slots_per_day: int, tasks: dict[str, dict[str, Any]]
+) -> None:
+    task = tasks.get(file.removeprefix("tasks/").removesuffix(".safetensors")) if "/" in file else None
+    channels = channel_counts(groups.get("trunk", {}))
+    if task is not None and len(task["channels"]) not in channels:
+        raise RunError(f"{file} has no layers for {len(task['channels'])} channels")
+    with _without_memory():
+        expected = {"trunk": Trunk(config, slots_per_day, channels).state_dict()}
+        expected |= _expected_masks(groups, expected["trunk"]) if task is None else {}
+        expected |= {} if task is None else _expected_head(groups, config, task)
+    _check_groups(groups, expected)
+    if task is not None and not bool((groups["head"]["std"] > 0).all()):
+        raise RunError("head.std is not positive")
 
 
 def _check_groups(found: Groups, expected: Groups) -> None:

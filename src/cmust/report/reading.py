@@ -75,6 +75,7 @@ class TaskEvaluation(BaseModel):
     unit: str = ""
     kind: str = "other"
     interval: int
+    model: str = ""
     nodes: list[str]
     windows: int | None = None
     systems: dict[str, Scores]
