@@ -15,7 +15,7 @@ import xarray as xr
 from cmust import Forecaster
 from cmust.bundle import read_model, render_card
 from cmust.bundle.migrate import migrate
-from cmust.bundle.schema import SCHEMA, digest
+from cmust.bundle.schema import SCHEMA, check_document, digest
 from cmust.errors import CmustError, RunError
 from tests.bundle.conftest import DEMO, DOCUMENT, EXPECTED, HERE, recent_city
 from tests.rolling.tiny import small_city, tiny_fit
@@ -59,10 +59,13 @@ def test_the_first_schema_forecasts_the_same(copy: Path) -> None:
 def test_migrating_gives_the_present_layout_and_leaves_what_it_was_given() -> None:
     first = json.loads((HERE / "model-schema-1.json").read_text())
     text = json.dumps(first)
-    assert first["schema"] == 1 and not {"format", "record", "digest"} & set(first)
+    assert first["schema"] == 1 and not {"format", "training", "record", "digest"} & set(first)
     migrated = migrate(first)
-    present = {key: value for key, value in DOCUMENT.items() if key not in ("digest", "record")}
-    assert migrated == {**present, "record": {}} and migrated["schema"] == SCHEMA
+    assert migrated["schema"] == SCHEMA and migrated["format"] == DOCUMENT["format"] and migrated["record"] == {}
+    check_document(migrated)
+    assert all(migrated[key] == DOCUMENT[key] for key in set(first) - {"schema", "tasks"})
+    for name, task in migrated["tasks"].items():
+        assert "seen" not in task and task.items() <= DOCUMENT["tasks"][name].items()
     assert json.dumps(first) == text
 
 

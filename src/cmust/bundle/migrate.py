@@ -1,6 +1,7 @@
 """Older layouts of ``model.json``, brought to the present one a schema at a time; loading never rewrites a file.
 
-Schema 1: no ``format``, no ``record`` and no ``digest``: a change of ``model.json`` itself went unnoticed.
+Schema 1: no ``format``, no ``training``, no ``record``; tasks did not say what data they have seen; and no ``digest``:
+a change of ``model.json`` itself went unnoticed.
 """
 
 from collections.abc import Callable
