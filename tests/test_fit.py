@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from cmust import Forecaster, evaluate
+from cmust import Forecaster, evaluate, fit
 from cmust.bundle.schema import digest
 from cmust.errors import CityError, CmustError, ConfigError, RunError
 from cmust.rolling import state as store
@@ -88,12 +88,29 @@ def test_other_settings_name_the_key(run: Path, change: dict, words: str) -> Non
         ({"preset": "best"}, "preset"),
         ({"tasks": ("trips", "trips")}, "twice"),
         ({"training": {"epochs_by_task": {"other": 3}}}, "'other'"),
+        ({"training": {"epochs_by_task": {"trips": 0}}}, r"epochs_by_task\.trips.* 1 \(found 0\)"),
+        ({"training": {"epochs_by_task": {"trips": 3}}, "scheme": "rolling"}, r"means nothing without scheme = alone"),
+        ({"training": {"warmup_updates": 3}, "preset": "paper"}, r"without training\.schedule = cosine"),
+        ({"training": {"milestones": [3]}, "preset": "tuned"}, r"without training\.schedule = milestones"),
+        ({"training": {"rate": float("inf")}}, r"training\.rate: .*finite"),
+        ({"training": {"milestones": "3"}}, r"should be a list \(found '3'\)"),
+        ({"model": 3}, r"settings\.model: .* table \(found 3\)"),
+        ({"tasks": []}, r"^settings: tasks is empty; name at least one task, or leave it out for all$"),
     ],
 )
 def test_settings_that_do_not_fit(tmp_path: Path, change: dict, words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         tiny_fit(tmp_path / "run", **{**QUICK, **change})
     assert not (tmp_path / "run" / "model").exists()
+
+
+@pytest.mark.parametrize(
+    "where", [{"accelerator": "abacus"}, {"accelerator": "cpu", "devices": 0}, {"accelerator": "cpu", "devices": "two"}]
+)
+def test_a_device_that_is_not_there(tmp_path: Path, where: dict) -> None:
+    with pytest.raises(ConfigError, match=rf"{next(reversed(where.values()))!r}.* cannot be used here"):
+        fit(small_city(), tmp_path / "run", **where)
+    assert not (tmp_path / "run").exists()
 
 
 def test_an_unknown_task_and_too_few_steps(tmp_path: Path) -> None:

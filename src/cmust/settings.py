@@ -56,26 +56,42 @@ def make_settings(**values: Any) -> Settings:
     """Settings from keyword values.
 
     Raises:
-        ConfigError: a key is unknown or a value does not fit, in any section.
+        ConfigError: a key is unknown, a value does not fit, or would be ignored, in any section.
     """
     try:
         settings = Settings(**values)
     except ValidationError as error:
         raise ConfigError(describe_validation(error, "settings", Settings.model_fields)) from error
-    _ = settings.network, settings.trainer
+    _ = settings.network
+    _check_used(settings)
     return settings
+
+
+def _check_used(settings: Settings) -> None:
+    """Refuse training settings that the others make meaningless, rather than to ignore them."""
+    schedule = settings.trainer.schedule
+    for key, used, needed in (
+        ("epochs_by_task", settings.scheme == "alone", "scheme = alone"),
+        ("milestones", schedule == "milestones", "training.schedule = milestones"),
+        ("milestone_factor", schedule == "milestones", "training.schedule = milestones"),
+        ("warmup_updates", schedule == "cosine", "training.schedule = cosine"),
+    ):
+        if key in settings.training and not used:
+            raise ConfigError(f"training.{key} means nothing without {needed}; set that too, or leave {key} out")
 
 
 def read_settings(path: Path | str) -> dict[str, Any]:
     """The values of a TOML file with the keys of :class:`Settings` (``[model]`` and ``[training]`` are tables).
 
     Raises:
-        ConfigError: the file is missing or not TOML.
+        ConfigError: the file is missing, cannot be read or is not TOML.
     """
     try:
         with Path(path).open("rb") as file:
             return tomllib.load(file)
     except FileNotFoundError as error:
         raise ConfigError(f"no settings file at {path}") from error
+    except OSError as error:
+        raise ConfigError(f"settings file {path} cannot be read: {error.strerror}; give a TOML file") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not TOML: {error}") from error

@@ -12,9 +12,10 @@ from typing import Any, Protocol
 import torch
 from lightning_fabric import Fabric
 from lightning_fabric.strategies.ddp import DDPStrategy
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 
 from cmust.board import TensorBoard
-from cmust.errors import RunError, reason
+from cmust.errors import ConfigError, RunError, reason
 from cmust.machine import has_fast_bf16
 from cmust.model import Head, Trunk
 from cmust.rolling import Phase, Star, Trainer, TrainingConfig
@@ -39,20 +40,30 @@ class Watcher(Protocol):
 
 
 def make_fabric(precision: str, accelerator: str, devices: int | str) -> Fabric:
-    """Fabric of a precision (``training.precision``). Under ``torchrun`` the number of processes is the launcher's."""
+    """Fabric of a precision (``training.precision``). Under ``torchrun`` the number of processes is the launcher's.
+
+    Raises:
+        ConfigError: this machine has no such accelerator, or not so many devices.
+    """
     local_world = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     count = local_world if devices == "auto" else devices
     several = count not in (1, "1") or int(os.environ.get("WORLD_SIZE", "1")) > 1
     if precision == "auto":
         precision = "bf16-mixed" if has_fast_bf16(accelerator) else "32-true"
-    return Fabric(
-        accelerator=accelerator,
-        devices=count,
-        num_nodes=int(os.environ.get("WORLD_SIZE", "1")) // local_world,
-        # Buffers (scales, summaries) never change: nothing to send around before every forward pass.
-        strategy=DDPStrategy(find_unused_parameters=True, broadcast_buffers=False) if several else "auto",
-        precision=precision,  # type: ignore[arg-type]
-    )
+    try:
+        return Fabric(
+            accelerator=accelerator,
+            devices=count,
+            num_nodes=int(os.environ.get("WORLD_SIZE", "1")) // local_world,
+            # Buffers (scales, summaries) never change: nothing to send around before every forward pass.
+            strategy=DDPStrategy(find_unused_parameters=True, broadcast_buffers=False) if several else "auto",
+            precision=precision,  # type: ignore[arg-type]
+        )
+    except (ImportError, RuntimeError, TypeError, ValueError, MisconfigurationException) as error:
+        raise ConfigError(
+            f"accelerator {accelerator!r} with devices {devices!r} cannot be used here ({reason(error)}); "
+            f"give accelerator auto, cpu or cuda, and a number of devices from 1 on, or auto"
+        ) from error
 
 
 @dataclass(frozen=True)

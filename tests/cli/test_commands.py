@@ -157,6 +157,7 @@ def test_unknown_settings_name_the_nearest(city: Path, tmp_path: Path) -> None:
 
 def test_config_file(city: Path, tmp_path: Path) -> None:
     assert "no settings file" in error("train", city, tmp_path / "run", "--config", tmp_path / "none.toml")
+    assert "cannot be read: Is a directory" in error("train", city, tmp_path / "run", "--config", tmp_path)
     bad = tmp_path / "bad.toml"
     bad.write_text("preset = ")
     assert "is not TOML" in error("train", city, tmp_path / "run", "--config", bad)

@@ -18,7 +18,7 @@ PresetName = Literal["paper", "reference", "tuned"]
 class ModelConfig(BaseModel):
     """Sizes and readings of the network (defaults: the ``paper`` preset with the published sizes)."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, protected_namespaces=())
 
     preset: PresetName = "paper"
     input_steps: int = Field(12, ge=1, description="T, observed steps of a window")
@@ -108,8 +108,12 @@ def describe_validation(error: ValidationError, where: str, known: Iterable[str]
     problems = []
     for item in error.errors():
         name = ".".join(str(part) for part in (where, *item["loc"]))
-        found = "" if item["type"] in {"missing", "extra_forbidden"} else f" (found {item['input']!r})"
-        message = item["msg"]
+        shows = item["loc"] and item["type"] not in {"missing", "extra_forbidden"}
+        found = f" (found {item['input']!r})" if shows else ""
+        # Words of settings files instead of Python's.
+        message = (
+            item["msg"].removeprefix("Value error, ").replace("valid tuple", "list").replace("dictionary", "table")
+        )
         if item["type"] == "extra_forbidden":
             near = get_close_matches(str(item["loc"][-1]), known, n=1)
             message = (

@@ -1,6 +1,6 @@
 """How the network is trained: every setting of the rolling scheme, as named presets like the network's."""
 
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -11,7 +11,7 @@ from cmust.model.config import describe_validation
 class TrainingConfig(BaseModel):
     """Settings of training (defaults: the published ones, with the paper's element-wise stability)."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     seed: int = Field(0, ge=0)
     batch_size: int = Field(16, ge=1)
@@ -28,8 +28,8 @@ class TrainingConfig(BaseModel):
     )
     rolling_epochs: int = Field(100, ge=1, description="at most so many in each rolling phase")
     refine_epochs: int = Field(100, ge=1, description="at most so many in each refinement")
-    epochs_by_task: dict[str, int] = Field(
-        default_factory=dict, description="of a task trained alone, instead of start_epochs"
+    epochs_by_task: dict[str, Annotated[int, Field(ge=1)]] = Field(
+        default_factory=dict, description="scheme alone: of single tasks, instead of start_epochs"
     )
     updates_per_epoch: int | None = Field(
         None,
