@@ -160,9 +160,14 @@ class Run:
 
     def sweep(self) -> None:
         """Remove what a killed process left half written; only for who holds the run."""
-        for folder in (self.state_file.parent, self.model_folder, self.model_folder / "tasks"):
-            for leftover in folder.glob(".*.tmp"):
-                leftover.unlink(missing_ok=True)
+        folders = (self.state_file.parent, self.model_folder, self.model_folder / "tasks")
+        # In the folder itself only what the holder writes: an evaluation of the run may be going on.
+        leftovers = [
+            *self.folder.glob(f".{self.config_file.name}.*.tmp"),
+            *(x for f in folders for x in f.glob(".*.tmp")),
+        ]
+        for leftover in leftovers:
+            leftover.unlink(missing_ok=True)
 
     @contextmanager
     def locked(self) -> Iterator[None]:

@@ -84,6 +84,26 @@ def test_picture_names_everything(city: City, width: int) -> None:
     assert max(map(len, text.splitlines())) <= width
 
 
+def test_a_long_task_name_leaves_room_for_the_numbers(task: Any) -> None:
+    name = "a_name_that_is_longer_than_what_is_left_of_eighty_columns_after_the_numbers"
+    text = printed(City("c", {name: task(name=name, values=np.full((6, 3, 1), 1234.5))}), 80)
+    assert "missing" in text and text.count("1234") >= 3
+    assert "".join(line.split()[0] for line in text.splitlines() if "a_name" in line or "after_the" in line)
+
+
+@pytest.mark.parametrize("interval", [1800, 7200, 86_400])
+def test_weekdays_stand_below_their_week(task: Any, interval: int) -> None:
+    """The first six hours of Monday alone have a value above 0: its bar stands above the M of Mo."""
+    steps = 8 * 86_400 // interval
+    time = np.datetime64("2024-03-04", "s") + np.arange(steps) * np.timedelta64(interval, "s")  # a Monday
+    seconds = (time - time[0]).astype(np.int64) % (7 * 86_400)
+    values = np.tile((seconds < 21_600).astype(np.float32)[:, None, None], (1, 3, 1))
+    lines = printed(City("c", {"trips": task(values=values, time=time, interval=interval)})).splitlines()
+    days = next(line for line in lines if "Mo  Tu" in line)
+    bars = lines[lines.index(days) - 1]
+    assert bars[days.index("Mo")] == "█" and set(bars[days.index("Mo") + 1 :]) <= {"▁", " "}
+
+
 def test_synthetic_is_shouted_only_when_true(city: City) -> None:
     assert "S Y N T H E T I C" not in printed(dataclasses.replace(city, synthetic=False))
 

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cmust.cli.arguments import RunFolder
+from cmust.cli.arguments import RunFolder, shown_command
 
 CityOption = Annotated[
     Path, typer.Option("--city", metavar="CITY", help="A city file, NAME.zarr.zip.", show_default=False)
@@ -74,7 +74,9 @@ def adapt(
             **settings,
         )
     show_adaptation(done.record, Console())
-    typer.echo(f"version {done.version} of {run} is in force; the one before: cmust versions {run} --use N")
+    typer.echo(
+        f"version {done.version} of {run} is in force; the one before: {shown_command('versions', run, '--use', 'N')}"
+    )
 
 
 def update(
@@ -112,7 +114,9 @@ def update(
     if done.version is None:
         typer.echo("nothing is better than what is in force, which stays")
     else:
-        typer.echo(f"version {done.version} of {run} is in force; the one before: cmust versions {run} --use N")
+        typer.echo(
+            f"version {done.version} of {run} is in force; the one before: {shown_command('versions', run, '--use', 'N')}"
+        )
 
 
 def versions(

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from cmust.cli.arguments import CityFile
+from cmust.cli.arguments import CityFile, shown_command
 
 
 def demo(
@@ -21,7 +21,7 @@ def demo(
     from cmust import demo_city
 
     written = demo_city(seed=seed, weeks=weeks, places=places).save(out)
-    typer.echo(f"wrote {written} (synthetic); look at it with: cmust inspect {written}")
+    typer.echo(f"wrote {written} (synthetic); look at it with: {shown_command('inspect', written)}")
 
 
 def inspect(city: CityFile) -> None:

@@ -16,6 +16,7 @@ from cmust.city.summary import CitySummary, CovariateSummary, TaskSummary
 
 BARS = "▁▂▃▄▅▆▇█"
 _WEEKDAYS = "Mo  Tu  We  Th  Fr  Sa  Su"
+_DAY_LABEL = "mean day, 0 to 24 h"
 _DAY_COLUMNS = 24
 _WEEK_COLUMNS = 28
 
@@ -84,9 +85,9 @@ def _covariate_table(covariates: tuple[CovariateSummary, ...]) -> Table:
 
 def _table(first: str, *headings: str) -> Table:
     table = Table(box=SIMPLE_HEAD, padding=(0, 1), header_style="bold")
-    table.add_column(first, no_wrap=True)
+    table.add_column(first, overflow="fold")  # a long name takes several lines, the numbers none
     for heading in headings:
-        table.add_column(heading, justify="right")
+        table.add_column(heading, justify="right", no_wrap=True)
     return table
 
 
@@ -94,14 +95,17 @@ def _print_task(task: TaskSummary, console: Console) -> None:
     about = ", ".join(part for part in (task.kind, task.unit, f"every {duration(task.interval)}") if part)
     console.print(Text.assemble((task.name, "bold"), f": {about}"))
     console.print(Text(f"  {_moment(task.start)} to {_moment(task.stop)}; {_gap(task)}"))
-    day = sparkline(task.daily, _DAY_COLUMNS)
-    console.print(Text(f"  {day}   {sparkline(task.weekly, _WEEK_COLUMNS)}"))
-    console.print(Text(f"  {'mean day, 0 to 24 h':<{len(day)}}   {_WEEKDAYS}", style="dim"), no_wrap=True)
+    console.print(
+        Text(f"  {sparkline(task.daily, _DAY_COLUMNS):<{_DAY_COLUMNS}}   {sparkline(task.weekly, _WEEK_COLUMNS)}")
+    )
+    console.print(Text(f"  {_DAY_LABEL:<{_DAY_COLUMNS}}   {_WEEKDAYS}", style="dim"), no_wrap=True)
 
 
 def duration(seconds: int) -> str:
     """Whole days, hours, minutes or seconds, in the largest unit that fits."""
-    for size, unit in ((DAY, "day"), (3600, "h"), (60, "min")):
+    if seconds % DAY == 0:
+        return f"{seconds // DAY} day{'s' if seconds > DAY else ''}"
+    for size, unit in ((3600, "h"), (60, "min")):
         if seconds % size == 0:
             return f"{seconds // size} {unit}"
     return f"{seconds} s"

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from cmust.cli.arguments import CityFile, ModelFolder, RunFolder
+from cmust.cli.arguments import CityFile, ModelFolder, RunFolder, shown_command
 from cmust.errors import ConfigError
 
 WIDE = 110
@@ -80,7 +80,7 @@ def evaluate(
         console = Console()
         fitting = METRICS if console.width >= WIDE else (PLAIN_MAE, MASKED_MAE)
         console.print(score_table(evaluation, fitting))
-        hint = f"; look at it with: cmust report {run}" if (run / "config.json").exists() else ""
+        hint = f"; look at it with: {shown_command('report', run)}" if (run / "config.json").exists() else ""
         typer.echo(f"wrote {run / 'evaluation.json'}{hint}")
 
 
@@ -133,9 +133,8 @@ def calibrate(
             run, cmust.open_city(city), adaptation=adaptation, since=since, until=until, progress=progress
         )
     Console().print(coverage_table(result))
-    typer.echo(
-        f"wrote {run / 'intervals.json'}; use it with: cmust forecast {run} {city} --level {adaptation.levels[-1]:g}"
-    )
+    use = shown_command("forecast", run, city, "--level", f"{adaptation.levels[-1]:g}")
+    typer.echo(f"wrote {run / 'intervals.json'}; use it with: {use}")
 
 
 def forecast(

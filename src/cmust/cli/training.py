@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cmust.cli.arguments import CityFile, is_first_process
+from cmust.cli.arguments import CityFile, is_first_process, shown_command
 
 Preset = Annotated[str | None, typer.Option(help="tuned (default), paper or reference.", show_default=False)]
 
@@ -60,7 +60,7 @@ def train(
             **settings,
         )
     if is_first_process():
-        typer.echo(f"trained: {run}; score it with: cmust evaluate {run} {city}")
+        typer.echo(f"trained: {run}; score it with: {shown_command('evaluate', run, city)}")
 
 
 def settings(preset: Preset = None) -> None:

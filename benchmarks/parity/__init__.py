@@ -1,0 +1,1 @@
+"""Other systems against what their authors published: weights copied over, outputs compared."""
