@@ -5,14 +5,13 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from torch import Tensor
 
 from cmust.city import Task
 from cmust.evaluation import score_systems
 from cmust.forecaster import Forecaster, TaskModel
 from cmust.identity import data_fingerprint
-from cmust.model import ModelConfig, Trunk, channel_counts, forecast
+from cmust.model import ModelConfig, Trunk, channel_counts
 from cmust.profile import Shape, make_profile
 from cmust.seasonal import WeeklyAverage
 from cmust.windows import Split, Windows
@@ -83,7 +82,6 @@ def shape_of(about: dict[str, Any]) -> Shape | None:
     return None if written is None else Shape(float(written["half_life"]), written["smooth"], written["power"])
 
 
-@torch.no_grad()
 def window_scores(model: TaskModel, task: Task, windows: Windows, starts: Tensor) -> dict[str, Any]:
     """Plain and masked MAE of a model on some windows; ``from`` and ``until`` are times of targets.
 
@@ -93,9 +91,7 @@ def window_scores(model: TaskModel, task: Task, windows: Windows, starts: Tensor
         windows: of the data, with the seasonal expectation the model is to be scored with.
         starts: ``(W,)``.
     """
-    scores = score_systems(
-        windows, starts, {"model": lambda each, batch: forecast(model.trunk, model.head, each.inputs(batch))}
-    )["model"]
+    scores = score_systems(windows, starts, {"model": model.forecast})["model"]
     ahead = windows.input_steps, windows.input_steps + windows.horizon - 1
     return {
         "from": str(task.time[int(starts[0]) + ahead[0]]),

@@ -54,6 +54,12 @@ class TaskModel:
     profile: npt.NDArray[np.float32]
     about: dict[str, Any]
 
+    @torch.no_grad()
+    def forecast(self, windows: Windows, starts: Tensor) -> Tensor:
+        """Forecasts ``(B, F, N, C)`` in original units of the windows that start at ``starts`` ``(B,)``."""
+        parts = starts.split(windows.pass_size)
+        return torch.cat([forecast(self.trunk, self.head, windows.inputs(part)) for part in parts])
+
 
 @dataclass
 class Forecaster:
@@ -143,11 +149,9 @@ class Forecaster:
             horizon=self.config.horizon,
         )
 
-    @torch.no_grad()
     def forecast(self, windows: Windows, starts: Tensor) -> Tensor:
         """Forecasts ``(B, F, N, C)`` in original units of the windows that start at ``starts`` ``(B,)``."""
-        model = self.model(windows.name)
-        return forecast(model.trunk, model.head, windows.inputs(starts))
+        return self.model(windows.name).forecast(windows, starts)
 
     @overload
     def predict(

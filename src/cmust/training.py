@@ -107,6 +107,7 @@ def carry_out(
         RunError: the resume point is damaged or does not fit, or training diverged.
     """
     run.folder.mkdir(parents=True, exist_ok=True)
+    trunk.recompute(config.recompute)
     board = TensorBoard(run.folder / "tensorboard") if fabric.is_global_zero else None
     watcher = watcher if fabric.is_global_zero else None
 

@@ -19,6 +19,8 @@ from cmust.seasonal import WeeklyAverage
 
 Protocol = Literal["purged", "published"]
 Part = Literal["train", "validation", "test"]
+ROWS_PER_PASS = 10_000
+"""Windows times steps times nodes that go through a network at once on a CPU (``benchmarks/network.py``)."""
 PARTS: tuple[Part, ...] = ("train", "validation", "test")
 
 
@@ -85,6 +87,15 @@ class Windows:
     steps_per_day: int
     input_steps: int
     horizon: int
+
+    @property
+    def pass_size(self) -> int:
+        """So many windows go through a network at once: on a CPU such that activations stay in its caches and memory
+        small, elsewhere any number.
+        """
+        if self.values.device.type != "cpu":
+            return len(self.values)
+        return max(1, ROWS_PER_PASS // (self.input_steps * self.n_nodes))
 
     @property
     def n_nodes(self) -> int:

@@ -199,3 +199,13 @@ def test_dropout_passes_the_gradient_of_what_it_kept() -> None:
 
 def test_dropout_of_zero_elements_is_nothing() -> None:
     assert Dropout(0.5).train()(torch.ones(0, 3)).shape == (0, 3)
+
+
+def test_rows_of_queries_in_turns_give_what_all_at_once_give(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    layer = Attention(6, 6, 8, 2)
+    x = torch.randn(B, T, N, 6)
+    whole = layer(x, x, "space").detach()  # with gradients: all at once
+    monkeypatch.setattr("cmust.model.attention.MOST_WEIGHTS", 2 * B * T * 2 * N)
+    with torch.no_grad():
+        torch.testing.assert_close(layer(x, x, "space"), whole, atol=1e-6, rtol=1e-6)

@@ -3,7 +3,6 @@
 from dataclasses import replace
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from cmust.city import City
@@ -11,7 +10,6 @@ from cmust.continual.newcomer import Newcomer, Wish
 from cmust.evaluation import score_systems
 from cmust.forecaster import Forecaster, TaskModel
 from cmust.identity import describe_city
-from cmust.model import forecast
 from cmust.naive import NAIVE
 from cmust.windows import Windows, windows_between
 
@@ -69,11 +67,7 @@ def score_adaptation(
     }
 
 
-@torch.no_grad()
 def _scores(models: dict[str, TaskModel], windows: Windows, starts: Tensor) -> dict[str, Any]:
-    learned = {
-        name: (lambda each, batch, model=model: forecast(model.trunk, model.head, each.inputs(batch)))
-        for name, model in models.items()
-    }
+    learned = {name: model.forecast for name, model in models.items()}
     scores = score_systems(windows, starts, {**learned, **NAIVE})
     return {name: {"plain": each["plain"], "masked": each["masked"]} for name, each in scores.items()}

@@ -6,6 +6,7 @@ not vary yet may have length 1 (the temporal context is the same at all nodes, t
 projected once.
 """
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Literal
@@ -17,6 +18,9 @@ from torch.nn import functional as F
 from cmust.model.dropout import Dropout
 
 Axis = Literal["space", "time"]
+
+MOST_WEIGHTS = 2**26
+"""Attention weights held at once where no gradient is wanted: 256 MiB in fp32."""
 
 
 class Attention(nn.Module):
@@ -50,11 +54,15 @@ class Attention(nn.Module):
             bias = torch.cat((self.key.bias, self.value.bias))
             k, v = F.linear(target, weight, bias).chunk(2, dim=-1)
         q, k, v = (self._split(part, axis) for part in (q, k, v))
-        weights = torch.softmax((q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2), dim=-1)
-        if self.listener is not None:
-            self.listener(weights.detach())
-        mixed = self._join(weights @ v, axis)
-        return self.output(mixed)  # type: ignore[no-any-return]
+        q = q * q.shape[-1] ** -0.5
+        if self.listener is None and not torch.is_grad_enabled():
+            mixed = _mix_by_rows(q, k, v)
+        else:
+            weights = torch.softmax(q @ k.transpose(-1, -2), dim=-1)
+            if self.listener is not None:
+                self.listener(weights.detach())
+            mixed = weights @ v
+        return self.output(self._join(mixed, axis))  # type: ignore[no-any-return]
 
     def _split(self, x: Tensor, axis: Axis) -> Tensor:
         """``(B, T, N, D)`` to ``(B, T, H, N, E)`` in space, ``(B, N, H, T, E)`` in time."""
@@ -65,6 +73,18 @@ class Attention(nn.Module):
         """The inverse of ``_split``."""
         x = x.permute(0, 1, 3, 2, 4) if axis == "space" else x.permute(0, 3, 1, 2, 4)
         return x.flatten(-2)
+
+
+def _mix_by_rows(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """``softmax(q k^T) v`` with never more than ``MOST_WEIGHTS`` attention weights in memory, for any number of nodes.
+
+    Only without gradients, for which all weights would be kept. Each ``(..., L, E)``; rows of queries take turns.
+    """
+    lead = torch.broadcast_shapes(q.shape[:-2], k.shape[:-2])
+    rows = max(1, MOST_WEIGHTS // (math.prod(lead) * k.shape[-2]))
+    keys = k.transpose(-1, -2)
+    parts = [torch.softmax(part @ keys, dim=-1) @ v for part in q.split(rows, dim=-2)]
+    return parts[0] if len(parts) == 1 else torch.cat(parts, dim=-2)
 
 
 class Interaction(nn.Module):

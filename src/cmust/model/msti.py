@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from cmust.model.attention import Axis, Interaction
 from cmust.model.config import ModelConfig
@@ -48,7 +49,11 @@ class CrossInteraction(nn.Module):
 
 
 class MSTI(nn.Module):
-    """One block: SCCI and TCCI in the preset's order, then TSI, then SSI."""
+    """One block: SCCI and TCCI in the preset's order, then TSI, then SSI.
+
+    Attributes:
+        recompute: activation checkpointing of the self-interactions, which hold nearly all activations.
+    """
 
     encoding: Tensor
 
@@ -67,16 +72,23 @@ class MSTI(nn.Module):
         self.widths = (config.d_obs, config.d_s, config.d_t, config.d_p)
         self.encodes = config.positional_encoding
         self.register_buffer("encoding", positional_encoding(config.input_steps, d_h), persistent=False)
+        self.recompute = False
 
     def forward(self, slices: Slices) -> Tensor:
         """Slices in, ``H`` ``(B, T, N, d_h)`` out."""
         slices = self._time(self._space(slices)) if self.space_first else self._space(self._time(slices))
         h = slices.join()
         for interaction in self.tsi:
-            h = interaction(h, h, "time")
+            h = self._interact(interaction, h, "time")
         for interaction in self.ssi:
-            h = interaction(h, h, "space")
+            h = self._interact(interaction, h, "space")
         return h
+
+    def _interact(self, interaction: nn.Module, h: Tensor, axis: Axis) -> Tensor:
+        """A self-interaction; its inner activations are kept for the gradient, or computed again for it."""
+        if self.recompute and torch.is_grad_enabled():
+            return checkpoint(interaction, h, h, axis, use_reentrant=False)  # type: ignore[no-any-return]
+        return interaction(h, h, axis)  # type: ignore[no-any-return]
 
     def _space(self, slices: Slices) -> Slices:
         if self.scci is None:

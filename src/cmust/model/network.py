@@ -57,6 +57,11 @@ class Trunk(nn.Module):
                 nn.init.zeros_(head.output.weight)  # type: ignore[union-attr, arg-type]
                 nn.init.zeros_(head.output.bias)  # type: ignore[union-attr, arg-type]
 
+    def recompute(self, on: bool) -> None:
+        """Activation checkpointing on or off (``training.recompute``)."""
+        for block in self.blocks:
+            block.recompute = on
+
     def forward(
         self, features: Tensor, slot: Tensor, dow: Tensor, stamp: Tensor, place: Tensor, prompt: Tensor, channels: int
     ) -> Tensor:

@@ -36,6 +36,15 @@ class TrainingConfig(BaseModel):
         ge=1,
         description="an epoch is at most so many batches, drawn anew from all windows; None: all windows once",
     )
+    windows_per_pass: int | None = Field(
+        None,
+        ge=1,
+        description="a batch goes through the network so many windows at a time, gradients added up: the same "
+        "mathematics in less memory; None: what suits the CPU's caches, on a GPU the whole batch",
+    )
+    recompute: bool = Field(
+        False, description="activation checkpointing: every interaction is computed again for its gradient"
+    )
     patience: int = Field(30, ge=1, description="epochs without a better validation loss before a phase ends")
     schedule: Literal["milestones", "cosine"] = Field(
         "milestones",

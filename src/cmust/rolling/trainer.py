@@ -303,33 +303,43 @@ class Trainer:
             factor = rate_factor(phase, self.config, self.state.updates, steps)
             for group in optimizer.param_groups:
                 group["lr"] = group["base"] * factor
-            loss, share = self._loss(phase, network, task, starts)
             optimizer.zero_grad()
-            self.fabric.backward(share)
+            loss = self._backward(phase, network, task, starts)
             hold.clear_gradients()
             if self.config.clip is not None:
                 torch.nn.utils.clip_grad_norm_([parameter for _, parameter in self._trained], self.config.clip)
             optimizer.step()
             hold.restore()
-            losses += loss.detach().cpu()
+            losses += loss.cpu()
             self.state.updates += 1
             self._on_update(phase, self.state.epoch + 1)
         return losses.item() / steps
 
-    def _loss(self, phase: Phase, network: _FabricModule, task: str, starts: Tensor) -> tuple[Tensor, Tensor]:
-        """The loss of a global batch, and this process' part of it whose mean over processes has the gradient of the
-        whole.
+    def _backward(self, phase: Phase, network: _FabricModule, task: str, starts: Tensor) -> Tensor:
+        """The gradient of a global batch, a part of it at a time; its loss.
+
+        The mean over processes of what each adds up here is the gradient of the whole.
         """
         world = self.fabric.world_size
         mine = starts[self.fabric.global_rank :: world] if world > 1 else starts
-        total, count = self._terms(phase, network, task, mine)
-        if world > 1:
-            everyone = self._everyone(torch.stack((total.detach(), count.to(total.dtype))))
-            whole, count = everyone[0], everyone[1]
-            count = count.clamp(min=1)
-            return whole / count, total * world / count
-        loss = total / count.clamp(min=1)
-        return loss, loss
+        parts = mine.split(self._pass_size(task))
+        count = sum((self._count(task, part) for part in parts), start=mine.new_zeros(()))
+        count = (self._everyone(count) if world > 1 else count).clamp(min=1)
+        loss = torch.zeros((), device=mine.device)
+        for index, part in enumerate(parts):
+            with self.fabric.no_backward_sync(network, enabled=world > 1 and index + 1 < len(parts)):
+                share = self._terms(phase, network, task, part)[0] / count
+                self.fabric.backward(share * world if world > 1 else share)
+            loss += share.detach()
+        return self._everyone(loss) if world > 1 else loss
+
+    def _pass_size(self, task: str) -> int:
+        """Windows that go through the network at once."""
+        return self.config.windows_per_pass or min(self.config.batch_size, self.windows[task].pass_size)
+
+    def _count(self, task: str, starts: Tensor) -> Tensor:
+        """How many targets of the windows the loss counts."""
+        return counted(self.network.loss, *self.windows[task].targets(starts)).sum()
 
     def _terms(self, phase: Phase, network: nn.Module, task: str, starts: Tensor) -> tuple[Tensor, Tensor]:
         windows, kind = self.windows[task], self.network.loss
@@ -348,7 +358,7 @@ class Trainer:
 
     def _validation_loss(self, phase: Phase, network: nn.Module, task: str) -> float:
         sums = torch.zeros(2, dtype=torch.float64)
-        for starts in self._shard(task, "validation").split(self.config.batch_size):
+        for starts in self._shard(task, "validation").split(self._pass_size(task)):
             total, count = self._terms(phase, network, task, starts)
             sums += torch.stack((total.double(), count.double())).cpu()
         if self.fabric.world_size > 1:
