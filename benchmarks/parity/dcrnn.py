@@ -1,7 +1,6 @@
 """DCRNN beside chnsh/DCRNN_PyTorch, the PyTorch port of the authors' TensorFlow 1 code (liyaguang/DCRNN).
 
-The port imports TensorFlow, which it does not need here, and takes from SciPy a sparse matrix, a diagonal and a
-product: dense ones stand in for them.
+The port imports TensorFlow, which it does not need here. A cell of the authors' own code: ``dcrnn_cell``.
 """
 
 import importlib
@@ -10,9 +9,9 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
-import numpy as np
 import torch
 from benchmarks.parity._compare import Once, compare, some_glimpse
+from benchmarks.parity._scipy import stand_in_for_scipy
 from torch import Tensor
 
 from cmust.baselines.clock_channels import with_clock
@@ -22,7 +21,8 @@ PUBLISHED = "chnsh/DCRNN_PyTorch"
 
 
 def parity(repo: Path) -> dict[str, float]:
-    _stand_in()
+    stand_in_for_scipy()
+    sys.modules.setdefault("tensorflow", ModuleType("tensorflow"))
     small = _differences(nodes=5, channels=2, steps=4, horizon=3, width=4, layers=3, walk=3)
     published = _differences(nodes=8, channels=1, steps=12, horizon=12, width=64, layers=2, walk=2)
     return {
@@ -63,35 +63,3 @@ def _differences(
         return copies
 
     return compare(theirs, ours, translate, forecasts)
-
-
-class _Dense:
-    """As much of a sparse matrix as the port uses; entries row by row; a transpose keeps their order, as SciPy's."""
-
-    def __init__(self, values: np.ndarray) -> None:
-        self.values = np.asarray(values)
-        self.row, self.col = self.values.nonzero()
-        self.data, self.shape = self.values[self.row, self.col], self.values.shape
-
-    @property
-    def T(self) -> "_Dense":  # noqa: N802
-        turned = _Dense(self.values.T)
-        turned.row, turned.col, turned.data = self.col, self.row, self.data
-        return turned
-
-    def sum(self, axis: int) -> np.ndarray:
-        return self.values.sum(axis)
-
-    def dot(self, other: "_Dense") -> "_Dense":
-        return _Dense(self.values @ other.values)
-
-    def tocoo(self) -> "_Dense":
-        return self
-
-
-def _stand_in() -> None:
-    tensorflow, scipy, sparse = (ModuleType(name) for name in ("tensorflow", "scipy", "scipy.sparse"))
-    sparse.coo_matrix, sparse.diags, sparse.linalg = _Dense, lambda d: _Dense(np.diag(d)), None  # type: ignore[attr-defined]
-    scipy.sparse = sparse  # type: ignore[attr-defined]
-    for module in (tensorflow, scipy, sparse):
-        sys.modules.setdefault(module.__name__, module)
