@@ -15,7 +15,6 @@ disturbs all alike. Results: median, least and most seconds, peak resident memor
 import argparse
 import json
 import os
-import resource
 import subprocess
 import sys
 import time
@@ -33,6 +32,7 @@ from cmust import __version__
 from cmust.machine import describe_machine, has_fast_bf16
 from cmust.model import Head, Inputs, Trunk, forecast, model_config
 from cmust.prompts import FreePrompt, SummaryPrompt
+from cmust.windows import ROWS_PER_PASS
 
 RESULTS = Path(__file__).parent / "results" / "network.json"
 SLOTS, STEPS, BATCH = 48, 12, 16
@@ -56,8 +56,16 @@ def batch(nodes: int) -> tuple[Inputs, torch.Tensor]:
     return inputs, torch.rand(shape) * 100
 
 
-def ours_or_plain(system: str, preset: str, nodes: int) -> tuple[Callable[[], torch.Tensor], list[torch.nn.Module]]:
-    """What forecasts the batch, and the modules with its weights."""
+Predict = Callable[[slice], torch.Tensor]  # forecasts these windows of the batch
+
+
+def some(inputs: Inputs, windows: slice) -> Inputs:
+    """These windows of a batch."""
+    return Inputs(*(part if name == "place" else part[windows] for name, part in inputs._asdict().items()))
+
+
+def ours_or_plain(system: str, preset: str, nodes: int) -> tuple[Predict, list[torch.nn.Module]]:
+    """What forecasts windows of the batch, and the modules with its weights."""
     config = model_config(preset)
     trunk = Trunk(config, SLOTS, (1,))
     if config.prompt == "free":
@@ -67,10 +75,10 @@ def ours_or_plain(system: str, preset: str, nodes: int) -> tuple[Callable[[], to
     head = Head(config, prompt, torch.tensor([50.0]), torch.tensor([30.0]))
     inputs, _ = batch(nodes)
     function = {"ours": forecast, "plain": plain_forecast}[system]
-    return lambda: function(trunk, head, inputs), [trunk, head]
+    return lambda windows: function(trunk, head, some(inputs, windows)), [trunk, head]
 
 
-def published(folder: str, nodes: int) -> tuple[Callable[[], torch.Tensor], list[torch.nn.Module]]:
+def published(folder: str, nodes: int) -> tuple[Predict, list[torch.nn.Module]]:
     """The published network of a checkout, with its published sizes."""
     sys.path.insert(0, folder)
     from model.models import CMuST  # type: ignore[import-not-found]  # of the checkout
@@ -82,13 +90,13 @@ def published(folder: str, nodes: int) -> tuple[Callable[[], torch.Tensor], list
     by_step = torch.cat((clock, inputs.stamp), dim=-1)[:, :, None].expand(-1, -1, nodes, -1)
     place = inputs.place.expand(BATCH, STEPS, nodes, 2)
     x = torch.cat(((inputs.values - 50) / 30, by_step[..., :2], place, by_step[..., 2:]), dim=-1)
-    return lambda: network(x) * 30 + 50, [network]
+    return lambda windows: network(x[windows]) * 30 + 50, [network]
 
 
 def worker(job: dict[str, Any]) -> None:
     """Measure on demand: a line on standard input asks for a turn, an empty one for the memory and the end."""
     torch.set_num_threads(job["threads"])
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = peak_gib()
     turn = product(job) if job["system"] == "limit" else network_turn(job)
     for line in sys.stdin:
         if not line.strip():
@@ -96,8 +104,13 @@ def worker(job: dict[str, Any]) -> None:
         began = time.perf_counter()
         turn()
         print(json.dumps(time.perf_counter() - began), flush=True)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    print(json.dumps({"peak_gib": round(peak / 2**20, 2), "start_gib": round(before / 2**20, 2)}), flush=True)
+    print(json.dumps({"peak_gib": peak_gib(), "start_gib": before}), flush=True)
+
+
+def peak_gib() -> float:
+    """The most memory this process ever held. (``getrusage`` tells of the process that started it too.)"""
+    status = Path("/proc/self/status").read_text()
+    return round(int(status.partition("VmHWM:")[2].split()[0]) / 2**20, 2)
 
 
 def network_turn(job: dict[str, Any]) -> Callable[[], Any]:
@@ -110,17 +123,22 @@ def network_turn(job: dict[str, Any]) -> Callable[[], Any]:
     weights = [weight for module in modules for weight in module.parameters()]
     optimizer = torch.optim.Adam(weights, lr=1e-3, weight_decay=3e-4)
     autocast = torch.autocast("cpu", torch.bfloat16, enabled=job["precision"] == "bf16")
+    # Ours sends a batch through the network in parts, as the trainer and the forecaster do.
+    size = max(1, ROWS_PER_PASS // (STEPS * job["nodes"])) if job["system"] == "ours" else BATCH
+    parts = [slice(first, first + size) for first in range(0, BATCH, size)]
 
     def train() -> None:
-        with autocast:
-            loss = (predict() - truth).abs().mean()
         optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        for part in parts:
+            with autocast:
+                loss = (predict(part) - truth[part]).abs().sum() / truth.numel()
+            loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
 
     def infer() -> None:
         with torch.no_grad(), autocast:
-            predict()
+            for part in parts:
+                predict(part)
 
     for module in modules:
         module.train(job["mode"] == "train")
@@ -141,10 +159,10 @@ def operations(preset: str, nodes: int, mode: str) -> int:
         module.train(mode == "train")
     with FlopCounterMode(display=False) as counter:
         if mode == "train":
-            predict().sum().backward()
+            predict(slice(BATCH)).sum().backward()
         else:
             with torch.no_grad():
-                predict()
+                predict(slice(BATCH))
     return counter.get_total_flops()
 
 
