@@ -37,7 +37,7 @@ quickstart: $(VENV)/.user
 	$(BIN)/cmust quickstart $(FOLDER)
 
 test: lint
-	$(BIN)/python -m pytest -m 'not spark'
+	$(BIN)/python -m pytest -n auto --dist loadfile -m 'not spark'
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
