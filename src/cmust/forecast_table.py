@@ -93,7 +93,7 @@ def task_names(forecaster: Forecaster, city: City, wanted: str) -> tuple[str, ..
     if wanted != "all":
         forecaster.model(wanted)
         return (wanted,)
-    found = tuple(name for name in forecaster.tasks if name in city.tasks)
+    found = forecaster.tasks_in(city)
     if not found:
         raise RunError(f"{city.source or city.name} has none of the run's tasks {', '.join(forecaster.tasks)}")
     return found

@@ -113,6 +113,18 @@ class Forecaster:
         reads = self.tasks[name].about.get("reads", name) if name in self.tasks else name
         return city.task(name) if name in city.tasks or reads == name else replace(city.task(reads), name=name)
 
+    def tasks_in(self, city: City) -> tuple[str, ...]:
+        """The tasks of this run that a city has the data of. Where several tasks read one task's data, at different
+        places, it is that of the task whose places they are.
+        """
+        sources = {
+            name: name if name in city.tasks else model.about.get("reads", name) for name, model in self.tasks.items()
+        }
+        here = {name: source for name, source in sources.items() if source in city.tasks}
+        own = {name for name in here if list(city.tasks[here[name]].nodes) == self.tasks[name].about["nodes"]}
+        taken = {here[name] for name in own}
+        return tuple(name for name, source in here.items() if name in own or source not in taken)
+
     def windows(self, task: Task) -> Windows:
         """The windows of a task's data as its model sees them, without a split.
 

@@ -3,7 +3,7 @@
 Shapes: O origins (the step a forecast begins at), F forecast steps, N nodes, C channels.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -70,7 +70,7 @@ def unseen_origins(
         RunError: the city has none of the run's tasks, it is not known what the model has seen, ``since`` is too early,
             or nothing is new.
     """
-    names = [name for name in forecaster.tasks if name in city.tasks]
+    names = forecaster.tasks_in(city)
     if not names:
         raise RunError(f"city {city.name!r} has none of the run's tasks {', '.join(forecaster.tasks)}")
     ends = _seen_until(forecaster, city, names)
@@ -95,7 +95,7 @@ def unseen_origins(
     return found
 
 
-def _seen_until(forecaster: Forecaster, city: City, names: list[str]) -> dict[str, np.datetime64]:
+def _seen_until(forecaster: Forecaster, city: City, names: Sequence[str]) -> dict[str, np.datetime64]:
     """The last step, by task, that trained or chose its model."""
     seen = {name: forecaster.tasks[name].about.get("seen") for name in names}
     if all(seen.values()):

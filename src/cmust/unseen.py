@@ -28,7 +28,7 @@ def windows_to_score(forecaster: Forecaster, city: City, part: Part) -> tuple[di
         CityError: nodes, interval or channels of a task are not the model's.
         RunError: the city holds what the model has seen with other values; or nothing to score.
     """
-    tasks = _present(forecaster, city)
+    tasks = {name: forecaster.task_of(city, name) for name in forecaster.tasks_in(city)}
     windows = {name: forecaster.windows(task) for name, task in tasks.items()}
     if not tasks:
         raise _other_data(forecaster, city.name)
@@ -51,19 +51,6 @@ def windows_to_score(forecaster: Forecaster, city: City, part: Part) -> tuple[di
             + ("" if part == "test" else ", or take the test part")
         )
     return found, kinds
-
-
-def _present(forecaster: Forecaster, city: City) -> dict[str, Task]:
-    """The data of every task that the city has. Where one task's data is read by several, at different places, it is
-    that of the task whose places they are.
-    """
-    sources = {
-        name: name if name in city.tasks else model.about.get("reads", name) for name, model in forecaster.tasks.items()
-    }
-    here = {name: source for name, source in sources.items() if source in city.tasks}
-    own = {name for name in here if list(city.tasks[here[name]].nodes) == forecaster.tasks[name].about["nodes"]}
-    taken = {here[name] for name in own}
-    return {name: forecaster.task_of(city, name) for name, source in here.items() if name in own or source not in taken}
 
 
 def _all_as_trained(

@@ -15,6 +15,8 @@ from cmust.city import City
 from cmust.continual.adapt import adapted
 from cmust.continual.newcomer import make_wish
 from cmust.errors import CityError, ConfigError, RunError
+from cmust.forecast_table import task_names
+from cmust.origins import unseen_origins
 from cmust.rolling import Star
 from cmust.run import Run
 from cmust.training import make_fabric
@@ -177,6 +179,8 @@ def test_a_city_that_calls_the_places_data_as_the_run_calls_the_known_places(run
     with pytest.raises(CityError, match=r"nodes .* the run was trained on"):
         forecaster.predict(uptown(), "trips")
     assert list(evaluate(run, uptown(), part="test")["tasks"]) == ["north"]
+    assert task_names(forecaster, uptown(), "all") == ("north",) == tuple(unseen_origins(forecaster, uptown()))
+    assert task_names(forecaster, old_city(), "all") == tuple(old_city().tasks)
     assert list(evaluate(run, old_city())["tasks"]) == ["trips", "visits"]
 
 

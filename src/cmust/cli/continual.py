@@ -74,9 +74,12 @@ def adapt(
             **settings,
         )
     show_adaptation(done.record, Console())
-    typer.echo(
-        f"version {done.version} of {run} is in force; the one before: {shown_command('versions', run, '--use', 'N')}"
-    )
+    typer.echo(_in_force(run, done.version))
+
+
+def _in_force(run: Path, version: int) -> str:
+    back = shown_command("versions", run, "--use", "N")
+    return f"version {version} of {run} is in force; the one before: {back}"
 
 
 def update(
@@ -114,9 +117,7 @@ def update(
     if done.version is None:
         typer.echo("nothing is better than what is in force, which stays")
     else:
-        typer.echo(
-            f"version {done.version} of {run} is in force; the one before: {shown_command('versions', run, '--use', 'N')}"
-        )
+        typer.echo(_in_force(run, done.version))
 
 
 def versions(

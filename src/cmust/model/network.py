@@ -60,7 +60,7 @@ class Trunk(nn.Module):
     def recompute(self, on: bool) -> None:
         """Activation checkpointing on or off (``training.recompute``)."""
         for block in self.blocks:
-            block.recompute = on
+            block.recompute = on  # type: ignore[assignment]  # nn.Module knows of tensors and modules only
 
     def forward(
         self, features: Tensor, slot: Tensor, dow: Tensor, stamp: Tensor, place: Tensor, prompt: Tensor, channels: int
