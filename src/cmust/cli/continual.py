@@ -77,7 +77,7 @@ def adapt(
     typer.echo(_in_force(run, done.version))
 
 
-def _in_force(run: Path, version: int) -> str:
+def _in_force(run: Path, version: int | None) -> str:
     back = shown_command("versions", run, "--use", "N")
     return f"version {version} of {run} is in force; the one before: {back}"
 
