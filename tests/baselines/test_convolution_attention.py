@@ -1,0 +1,131 @@
+"""Graph WaveNet: shapes, gradients, and what each is made of against slow or hand-worked versions."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from cmust.baselines import gwnet
+from cmust.baselines.scene import Glimpse, Scene
+
+SLOTS = 6
+
+
+def scene(nodes: int = 4, channels: int = 1, steps: int = 12, horizon: int = 3) -> Scene:
+    torch.manual_seed(0)
+    graph = torch.rand(nodes, nodes) * (torch.rand(nodes, nodes) < 0.6)
+    return Scene(nodes, channels, steps, horizon, SLOTS, graph.fill_diagonal_(1.0))
+
+
+def seen_in(of: Scene, batch: int = 2) -> Glimpse:
+    clock = 5 + torch.arange(of.input_steps + of.horizon).repeat(batch, 1) + torch.arange(batch)[:, None]
+    slot, dow = clock % SLOTS, clock // SLOTS % 7
+    values = torch.randn(batch, of.input_steps, of.nodes, of.channels)
+    return Glimpse(
+        values, slot[:, : of.input_steps], dow[:, : of.input_steps], slot[:, of.input_steps :], dow[:, of.input_steps :]
+    )
+
+
+def small_gwnet(of: Scene) -> nn.Module:
+    graphs = gwnet.transitions(of.adjacency)
+    return gwnet.GraphWaveNet(graphs, of.channels, of.horizon, SLOTS, 4, 6, 8, 2, 2, rank=2, dropout=0.0)
+
+
+SMALL: dict[str, Callable[[Scene], nn.Module]] = {"gwnet": small_gwnet}
+READS_SLOT = {"gwnet"}
+READS_DAY: set[str] = set()
+EQUIVARIANT = {"gwnet": ("source", "target", "graphs")}
+every_system = pytest.mark.parametrize("name", SMALL)
+
+
+def forecast(network: nn.Module, seen: Glimpse) -> Tensor:
+    with torch.no_grad():
+        result: Tensor = network.eval()(seen)
+    return result
+
+
+@every_system
+@pytest.mark.parametrize("channels", [1, 2])
+def test_a_forecast_for_every_step_node_and_channel_that_depends_on_its_window_only(name: str, channels: int) -> None:
+    where = scene(channels=channels)
+    network, seen = SMALL[name](where), seen_in(where)
+    both = forecast(network, seen)
+    assert both.shape == (2, 3, 4, channels)
+    alone = forecast(network, Glimpse(*(part[1:] for part in seen)))
+    torch.testing.assert_close(alone, both[1:])
+
+
+@every_system
+def test_gradients_reach_every_parameter(name: str) -> None:
+    where = scene(channels=2)
+    network = SMALL[name](where).train()
+    (network(seen_in(where)) - torch.randn(2, 3, 4, 2)).square().sum().backward()
+    dead = [key for key, p in network.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
+    assert dead == []
+
+
+@every_system
+def test_the_clock_matters_where_it_is_read(name: str) -> None:
+    network, seen = SMALL[name](scene()), seen_in(scene())
+    before = forecast(network, seen)
+    later = seen._replace(slot=(seen.slot + 1) % SLOTS, slot_ahead=(seen.slot_ahead + 1) % SLOTS)
+    other_day = seen._replace(dow=(seen.dow + 1) % 7, dow_ahead=(seen.dow_ahead + 1) % 7)
+    assert torch.equal(forecast(network, later), before) == (name not in READS_SLOT)
+    assert torch.equal(forecast(network, other_day), before) == (name not in READS_DAY)
+
+
+@pytest.mark.parametrize("name", EQUIVARIANT)
+def test_renaming_nodes_with_all_that_belongs_to_them_renames_the_forecasts(name: str) -> None:
+    network, seen = SMALL[name](scene()), seen_in(scene())
+    before, order = forecast(network, seen), torch.tensor([2, 0, 3, 1])
+    for key in EQUIVARIANT[name]:
+        tensor = network.state_dict()[key]
+        for dim, size in enumerate(tensor.shape):
+            if size == 4:
+                tensor.copy_(tensor.index_select(dim, order).clone())
+    after = forecast(network, seen._replace(values=seen.values[:, :, order]))
+    torch.testing.assert_close(after, before[:, :, order])
+
+
+def count(module: nn.Module) -> int:
+    return sum(p.numel() for p in module.parameters())
+
+
+# Graph WaveNet
+
+
+def test_gwnet_has_the_published_number_of_parameters_less_those_that_nothing_reads() -> None:
+    network = gwnet.make(Scene(207, 1, 12, 12, 288, torch.eye(207)))
+    residual, last = 8 * (32 * 32 + 32), 7 * 32 * 32 + 32 + 2 * 32
+    assert count(network) == 309_400 - residual - last
+
+
+def test_gwnet_walks_by_hand() -> None:
+    along, against = gwnet.transitions(torch.tensor([[1.0, 3.0], [0.0, 1.0]]))
+    assert along.tolist() == [[0.25, 0.75], [0.0, 1.0]]
+    assert against.tolist() == [[1.0, 0.0], [0.75, 0.25]]
+    diffusion = gwnet.Diffusion(1, 1, 2, 0.0)
+    with torch.no_grad():
+        diffusion.mix.weight.copy_(torch.tensor([1.0, 10.0, 100.0]).view(1, 3, 1, 1))
+        diffusion.mix.bias.zero_()
+        mixed = diffusion(torch.tensor([4.0, 8.0]).view(1, 1, 2, 1), [along])
+    # One step: 1 of 4 stays, 3 go on to the 8; two steps: a quarter of that 1 stays.
+    assert mixed.flatten().tolist() == [4 + 10 * 1 + 100 * 0.25, 8 + 10 * 11 + 100 * 11.75]
+
+
+def test_gwnet_sees_as_far_back_as_its_dilations_add_up_to() -> None:
+    where = scene(steps=9)
+    network, seen = small_gwnet(where), seen_in(where)
+    assert network.reach == 1 + 1 + 2 + 1 + 2
+    before = forecast(network, seen)
+    for step, matters in ((1, False), (2, True), (8, True)):
+        values = seen.values.clone()
+        values[:, step] += 1
+        assert (not torch.equal(forecast(network, seen._replace(values=values)), before)) == matters
+
+
+def test_gwnet_learned_graph_rows_sum_to_one() -> None:
+    graph = small_gwnet(scene()).learned()
+    torch.testing.assert_close(graph.sum(1), torch.ones(4))
+    assert (graph > 0).all()
