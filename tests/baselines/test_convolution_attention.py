@@ -1,4 +1,4 @@
-"""Graph WaveNet: shapes, gradients, and what each is made of against slow or hand-worked versions."""
+"""Graph WaveNet, ASTGCN: shapes, gradients, and what each is made of against slow or hand-worked versions."""
 
 from collections.abc import Callable
 
@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from cmust.baselines import gwnet
+from cmust.baselines import astgcn, gwnet
 from cmust.baselines.scene import Glimpse, Scene
 
 SLOTS = 6
@@ -32,7 +32,12 @@ def small_gwnet(of: Scene) -> nn.Module:
     return gwnet.GraphWaveNet(graphs, of.channels, of.horizon, SLOTS, 4, 6, 8, 2, 2, rank=2, dropout=0.0)
 
 
-SMALL: dict[str, Callable[[Scene], nn.Module]] = {"gwnet": small_gwnet}
+def small_astgcn(of: Scene) -> nn.Module:
+    graphs = astgcn.chebyshev(astgcn.scaled_laplacian(of.adjacency), 3)
+    return astgcn.ASTGCN(graphs, of.channels, of.input_steps, of.horizon, 3)
+
+
+SMALL: dict[str, Callable[[Scene], nn.Module]] = {"astgcn": small_astgcn, "gwnet": small_gwnet}
 READS_SLOT = {"gwnet"}
 READS_DAY: set[str] = set()
 EQUIVARIANT = {"gwnet": ("source", "target", "graphs")}
@@ -129,3 +134,46 @@ def test_gwnet_learned_graph_rows_sum_to_one() -> None:
     graph = small_gwnet(scene()).learned()
     torch.testing.assert_close(graph.sum(1), torch.ones(4))
     assert (graph > 0).all()
+
+
+# ASTGCN
+
+
+def test_astgcn_has_the_number_of_parameters_that_others_report_for_pems04() -> None:
+    network = astgcn.make(Scene(307, 1, 12, 12, 288, torch.eye(307)))
+    assert count(network) == 450_031  # Bai et al., "Adaptive Graph Convolutional Recurrent Network", NeurIPS 2020
+
+
+def test_astgcn_laplacian_and_polynomials_of_two_nodes_by_hand() -> None:
+    # L = [[1, -1], [-1, 1]] has the eigenvalues 0 and 2, so it's L - 1; self-loops don't count.
+    scaled = astgcn.scaled_laplacian(torch.ones(2, 2))
+    assert scaled.tolist() == [[0.0, -1.0], [-1.0, 0.0]]
+    assert astgcn.chebyshev(scaled, 4)[2:].tolist() == [[[1.0, 0.0], [0.0, 1.0]], [[0.0, -1.0], [-1.0, 0.0]]]
+    assert astgcn.scaled_laplacian(torch.eye(2)).tolist() == [[-1.0, 0.0], [0.0, -1.0]]
+
+
+def test_astgcn_polynomials_are_cosines_of_multiple_angles() -> None:
+    angles = torch.tensor([0.3, 1.1, 2.5]).double()
+    polynomials = astgcn.chebyshev(angles.cos().diag(), 5)
+    for k, polynomial in enumerate(polynomials):
+        torch.testing.assert_close(polynomial, (k * angles).cos().diag())
+
+
+def test_astgcn_attention_as_the_sums_of_its_equation() -> None:
+    torch.manual_seed(1)
+    items, features, over = 3, 2, 4
+    attention, x = astgcn.Attention(items, features, over), torch.randn(1, items, features, over)
+    with torch.no_grad():
+        for parameter in attention.parameters():
+            parameter.normal_()
+        found = attention(x)[0]
+    score = torch.zeros(items, items)
+    for i in range(items):
+        for j in range(items):
+            pooled = [sum(x[0, i, w, o] * attention.pool[o] for o in range(over)) for w in range(features)]
+            left = [sum(pooled[w] * attention.left[w, o] for w in range(features)) for o in range(over)]
+            right = [sum(attention.right[w] * x[0, j, w, o] for w in range(features)) for o in range(over)]
+            inner = sum(a * b for a, b in zip(left, right, strict=True)) + attention.shift[i, j]
+            score[i, j] = float(torch.sigmoid(torch.as_tensor(inner)).detach())
+    expected = torch.exp(attention.mix.detach() @ score)
+    torch.testing.assert_close(found, expected / expected.sum(0))
