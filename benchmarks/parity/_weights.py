@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from cmust.baselines.scene import Glimpse
 
 SLOTS = 48
+FELT = 1e6
 
 
 def state(module: nn.Module) -> dict[str, Tensor]:
@@ -48,6 +49,20 @@ def difference(ours: Tensor, theirs: Tensor) -> float:
     """Largest, relative to the largest value."""
     assert ours.shape == theirs.shape, f"{tuple(ours.shape)} and {tuple(theirs.shape)}"
     return float((ours - theirs).abs().max() / theirs.abs().max())
+
+
+def all_matter(ours: nn.Module, seen: Glimpse, found: float) -> None:
+    """Every weight matters: another value for it changes the forecast a million times more than the difference found.
+
+    Otherwise equal outputs would say little about it.
+    """
+    before = ours(seen)
+    for name, weight in state(ours).items():
+        kept = weight.clone()
+        weight.mul_(1 + 0.5 * torch.rand_like(weight)).add_(0.1)
+        change = difference(ours(seen), before)
+        assert change > FELT * max(found, 1e-16), f"{name} changes the forecast by {change:.1g} only"
+        weight.copy_(kept)
 
 
 def batch(batch: int, steps: int, horizon: int, nodes: int, channels: int = 1) -> Glimpse:

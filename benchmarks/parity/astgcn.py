@@ -7,7 +7,7 @@ from types import ModuleType
 
 import numpy as np
 import torch
-from benchmarks.parity._weights import batch, carry, difference, randomise, state
+from benchmarks.parity._weights import all_matter, batch, carry, difference, randomise, state
 from torch import Tensor
 
 from cmust.baselines.astgcn import ASTGCN, scaled_laplacian
@@ -73,6 +73,7 @@ def parity(repo: Path) -> dict[str, float]:
         theirs, ours = pair(module.make_model, (graph + graph.T) / 2, filters, blocks, polynomials, steps)
         seen = batch(3, steps, 12, nodes)
         found[case] = difference(ours(seen), theirs(seen.values.permute(0, 2, 3, 1)).transpose(1, 2)[..., None])
+        all_matter(ours, seen, found[case])
         their_laplacian = theirs.BlockList[0].cheb_conv_SAt.cheb_polynomials[1].double()
         found[f"{case}: Laplacian"] = difference(scaled_laplacian((graph + graph.T) / 2), their_laplacian)
     return found

@@ -5,7 +5,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import torch
-from benchmarks.parity._weights import SLOTS, adjacency, batch, carry, difference, randomise, state
+from benchmarks.parity._weights import SLOTS, adjacency, all_matter, batch, carry, difference, randomise, state
 from torch import Tensor
 
 from cmust.baselines.gwnet import GraphWaveNet, transitions
@@ -66,6 +66,7 @@ def parity(repo: Path) -> dict[str, float]:
     for case, ((theirs, ours), steps) in cases.items():
         seen = batch(3, steps, 12, len(ours.source))
         found[case] = difference(ours(seen), published(theirs, seen))
+        all_matter(ours, seen, found[case])
     ours, theirs = full[1], full[0]
     counts = sum(p.numel() for p in ours.parameters()), sum(p.numel() for p in theirs.parameters())
     print(f"parameters: ours {counts[0]}, published {counts[1]}, read by neither {counts[1] - counts[0]}")

@@ -1,13 +1,15 @@
-"""Graph WaveNet, ASTGCN: shapes, gradients, and what each is made of against slow or hand-worked versions."""
+"""Graph WaveNet, ASTGCN, STGCN: shapes, gradients, and what each is made of against slow or hand-worked versions."""
 
+import re
 from collections.abc import Callable
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from cmust.baselines import astgcn, gwnet
+from cmust.baselines import astgcn, gwnet, stgcn
 from cmust.baselines.scene import Glimpse, Scene
+from cmust.errors import ConfigError
 
 SLOTS = 6
 
@@ -37,10 +39,20 @@ def small_astgcn(of: Scene) -> nn.Module:
     return astgcn.ASTGCN(graphs, of.channels, of.input_steps, of.horizon, 3)
 
 
-SMALL: dict[str, Callable[[Scene], nn.Module]] = {"astgcn": small_astgcn, "gwnet": small_gwnet}
+def small_stgcn(of: Scene) -> nn.Module:
+    graphs = stgcn.polynomials(of.adjacency, 3)
+    return stgcn.STGCN(graphs, of.channels, of.input_steps, of.horizon, ((3, 5), (3, 6)))
+
+
+SMALL: dict[str, Callable[[Scene], nn.Module]] = {"astgcn": small_astgcn, "gwnet": small_gwnet, "stgcn": small_stgcn}
 READS_SLOT = {"gwnet"}
 READS_DAY: set[str] = set()
-EQUIVARIANT = {"gwnet": ("source", "target", "graphs")}
+# Weights that belong to nodes, along the dimension as long as there are nodes.
+OF_NODES = {
+    "gwnet": "source|target|graphs",
+    "astgcn": r"graphs|.*between_nodes\.(shift|mix)|.*between_steps\.(pool|left)",
+    "stgcn": r"graphs|.*norm\..*|bias",
+}
 every_system = pytest.mark.parametrize("name", SMALL)
 
 
@@ -80,12 +92,13 @@ def test_the_clock_matters_where_it_is_read(name: str) -> None:
     assert torch.equal(forecast(network, other_day), before) == (name not in READS_DAY)
 
 
-@pytest.mark.parametrize("name", EQUIVARIANT)
+@pytest.mark.parametrize("name", OF_NODES)
 def test_renaming_nodes_with_all_that_belongs_to_them_renames_the_forecasts(name: str) -> None:
     network, seen = SMALL[name](scene()), seen_in(scene())
     before, order = forecast(network, seen), torch.tensor([2, 0, 3, 1])
-    for key in EQUIVARIANT[name]:
-        tensor = network.state_dict()[key]
+    for key, tensor in network.state_dict().items():
+        if not re.fullmatch(OF_NODES[name], key):
+            continue
         for dim, size in enumerate(tensor.shape):
             if size == 4:
                 tensor.copy_(tensor.index_select(dim, order).clone())
@@ -177,3 +190,39 @@ def test_astgcn_attention_as_the_sums_of_its_equation() -> None:
             score[i, j] = float(torch.sigmoid(torch.as_tensor(inner)).detach())
     expected = torch.exp(attention.mix.detach() @ score)
     torch.testing.assert_close(found, expected / expected.sum(0))
+
+
+# STGCN
+
+
+def test_stgcn_parameters_added_up_by_hand() -> None:
+    nodes = 69
+    first = (3 * 64 + 64) + (96 * 32 + 32) + (3 * 32 * 64 + 64) + 2 * nodes * 64
+    second = (3 * 64 * 64 + 64) + 64 * 32 + (96 * 32 + 32) + (3 * 32 * 128 + 128) + 2 * nodes * 128
+    end = (4 * 128 * 256 + 256) + 2 * nodes * 128 + (128 * 128 + 128) + 128 * 12 + nodes * 12
+    assert count(stgcn.make(Scene(nodes, 1, 12, 12, 48, torch.eye(nodes)))) == first + second + end
+
+
+def test_stgcn_polynomials_of_a_path_of_three_by_hand() -> None:
+    # Normalised, the Laplacian is 1 - A with A = 1 / sqrt(2) along the path; its eigenvalues are 0, 1 and 2.
+    path = torch.tensor([[1.0, 1.0, 0.0], [1.0, 1.0, 1.0], [0.0, 1.0, 1.0]])
+    one, first, second = stgcn.polynomials(path, 3)
+    a = 0.5**0.5
+    torch.testing.assert_close(one, torch.eye(3))
+    torch.testing.assert_close(first, torch.tensor([[0, -a, 0], [-a, 0, -a], [0, -a, 0]]))
+    torch.testing.assert_close(second, torch.tensor([[0.0, 0, 1], [0, 1, 0], [1, 0, 0]]))
+
+
+def test_stgcn_gate_by_hand_and_nothing_of_later_steps() -> None:
+    layer = stgcn.Temporal(2, 1, 1, gated=True)
+    with torch.no_grad():
+        layer.conv.weight.copy_(torch.tensor([[10.0, 1.0], [0.0, 1.0]]).view(2, 1, 2, 1))
+        layer.conv.bias.copy_(torch.tensor([5.0, 0.0]))
+        found = layer(torch.tensor([1.0, 2.0, 3.0]).view(1, 1, 3, 1)).flatten()
+    shortcut, gate = torch.tensor([2.0, 3.0]), torch.sigmoid(torch.tensor([2.0, 3.0]))
+    torch.testing.assert_close(found, (torch.tensor([12.0, 23.0]) + 5 + shortcut) * gate)
+
+
+def test_stgcn_says_that_a_window_is_too_short() -> None:
+    with pytest.raises(ConfigError, match="8 input steps; its convolutions use up 8"):
+        small_stgcn(scene(steps=8))
