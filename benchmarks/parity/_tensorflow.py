@@ -71,7 +71,7 @@ class TensorFlow(SimpleNamespace):
         while (full := f"{path}_{number}" if number else path) in self.variables:
             number += 1
         value = torch.randn([int(length) for length in shape], dtype=FLOAT)
-        scale = 0.5 if value.dim() == 1 else (value.numel() // value.size(-1)) ** -0.5
+        scale = 1.0 if value.dim() == 1 else 1.5 * (value.numel() // value.size(-1)) ** -0.5
         self.variables[full] = value * scale if low is None else value.uniform_(low, low + 1)
         return tensor(self.variables[full])
 
@@ -98,14 +98,16 @@ class TensorFlow(SimpleNamespace):
         def variable(value: Tensor, dtype: Any, trainable: bool, name: str) -> Eager:
             return self.made(name, value.size())
 
-        average = SimpleNamespace(average=lambda x: self.made("average", x.size(), low=0.5), apply=None)
+        def average(of: Eager) -> Eager:
+            return self.made(of.name, of.size(), low=0.5 if of.name == "variance" else None)
+
         return {
             "get_variable": get_variable,
             "Variable": variable,
             "variable_scope": self.scope,
             "layers": SimpleNamespace(dense=dense),
             "contrib": SimpleNamespace(layers=SimpleNamespace(layer_norm=layer_norm)),
-            "train": SimpleNamespace(ExponentialMovingAverage=lambda decay: average),
+            "train": SimpleNamespace(ExponentialMovingAverage=lambda decay: SimpleNamespace(average=average)),
             "add_to_collection": lambda name, value: self.collections[name].append(value),
             "get_collection": lambda name: self.collections[name],
         }
@@ -118,8 +120,10 @@ class TensorFlow(SimpleNamespace):
 
 
 def moments(x: Tensor, axes: list[int], keep_dims: bool = False, name: str = "") -> tuple[Tensor, Tensor]:
-    """Mean and variance, the latter of the population."""
-    return x.mean(axes, keepdim=keep_dims), x.var(axes, correction=0, keepdim=keep_dims)
+    """Mean and variance, the latter of the population; their names tell which moving average is which."""
+    mean, variance = x.mean(axes, keepdim=keep_dims), x.var(axes, correction=0, keepdim=keep_dims)
+    mean.name, variance.name = "mean", "variance"
+    return mean, variance
 
 
 def conv2d(x: Tensor, kernel: Tensor, strides: list[int], padding: str) -> Tensor:

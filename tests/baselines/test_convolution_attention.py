@@ -1,4 +1,4 @@
-"""Graph WaveNet, ASTGCN, STGCN: shapes, gradients, and what each is made of against slow or hand-worked versions."""
+"""Graph WaveNet, ASTGCN, STGCN, GMAN: shapes, gradients, and what each is made of against slow or hand-worked versions."""
 
 import re
 from collections.abc import Callable
@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from cmust.baselines import astgcn, gwnet, stgcn
+from cmust.baselines import astgcn, gman, gwnet, stgcn
 from cmust.baselines.scene import Glimpse, Scene
 from cmust.errors import ConfigError
 
@@ -44,13 +44,23 @@ def small_stgcn(of: Scene) -> nn.Module:
     return stgcn.STGCN(graphs, of.channels, of.input_steps, of.horizon, ((3, 5), (3, 6)))
 
 
-SMALL: dict[str, Callable[[Scene], nn.Module]] = {"astgcn": small_astgcn, "gwnet": small_gwnet, "stgcn": small_stgcn}
-READS_SLOT = {"gwnet"}
-READS_DAY: set[str] = set()
+def small_gman(of: Scene) -> nn.Module:
+    return gman.GMAN(gman.places(of.adjacency, 3), of.channels, SLOTS, heads=2, head_width=4)
+
+
+SMALL: dict[str, Callable[[Scene], nn.Module]] = {
+    "astgcn": small_astgcn,
+    "gman": small_gman,
+    "gwnet": small_gwnet,
+    "stgcn": small_stgcn,
+}
+READS_SLOT = {"gman", "gwnet"}
+READS_DAY = {"gman"}
 # Weights that belong to nodes, along the dimension as long as there are nodes.
 OF_NODES = {
     "gwnet": "source|target|graphs",
     "astgcn": r"graphs|.*between_nodes\.(shift|mix)|.*between_steps\.(pool|left)",
+    "gman": "places",
     "stgcn": r"graphs|.*norm\..*|bias",
 }
 every_system = pytest.mark.parametrize("name", SMALL)
@@ -226,3 +236,55 @@ def test_stgcn_gate_by_hand_and_nothing_of_later_steps() -> None:
 def test_stgcn_says_that_a_window_is_too_short() -> None:
     with pytest.raises(ConfigError, match="8 input steps; its convolutions use up 8"):
         small_stgcn(scene(steps=8))
+
+
+# GMAN
+
+
+def test_gman_parameters_added_up_by_hand() -> None:
+    def dense(width: int) -> int:
+        return width * 64 + 2 * 64
+
+    linear = 64 * 64 + 64
+
+    def attention(width: int) -> int:
+        return 3 * dense(width) + dense(64) + linear
+
+    block = 2 * attention(128) + 64 * 64 + linear + dense(64) + linear
+    ends = dense(1) + dense(64) + dense(7 + 48) + 3 * linear + dense(64) + 64 + 1
+    made = gman.make(Scene(69, 1, 12, 12, 48, torch.eye(69)))
+    assert count(made) == ends + 2 * block + attention(64)
+
+
+def test_gman_places_of_a_path_of_three_by_hand() -> None:
+    # Without self-loops the eigenvectors are those of the path, times the roots of the degrees 1, 2 and 1.
+    path = torch.tensor([[0.0, 1.0, 0.0], [0.2, 0.0, 1.0], [0.0, 1.0, 0.0]])
+    smooth, slope = gman.places(path, 2).T
+    root = 0.5**0.5
+    torch.testing.assert_close(smooth, torch.tensor([root, 1.0, root]) * 1.5**0.5)
+    torch.testing.assert_close(slope.abs(), torch.tensor([1.0, 0.0, 1.0]) * 1.5**0.5, atol=1e-6, rtol=0)
+    assert slope[0] * slope[2] < 0
+
+
+def test_gman_attention_as_a_loop_over_heads_and_items() -> None:
+    torch.manual_seed(2)
+    attention = gman.Attention(5, 6, heads=2).eval()
+    query, key, value = torch.randn(3, 5), torch.randn(4, 5), torch.randn(4, 5)
+    with torch.no_grad():
+        found = attention(query, key, value)
+        q, k, v = attention.query(query), attention.key(key), attention.value(value)
+        mixed = torch.zeros(3, 6)
+        for head in (slice(0, 3), slice(3, 6)):
+            for i in range(3):
+                weight = torch.stack([torch.exp(q[i, head] @ k[j, head] / 3**0.5) for j in range(4)])
+                mixed[i, head] = sum(weight[j] / weight.sum() * v[j, head] for j in range(4))
+        torch.testing.assert_close(found, attention.out(mixed))
+
+
+def test_gman_forecast_steps_differ_by_their_own_clock_alone() -> None:
+    network, seen = small_gman(scene()), seen_in(scene())
+    same = seen._replace(slot_ahead=seen.slot_ahead[:, :1].expand(-1, 3), dow_ahead=seen.dow_ahead[:, :1].expand(-1, 3))
+    steps = forecast(network, same)
+    torch.testing.assert_close(steps, steps[:, :1].expand(-1, 3, -1, -1))
+    other = forecast(network, same._replace(slot_ahead=(same.slot_ahead + torch.tensor([0, 1, 0])) % SLOTS))
+    assert not torch.allclose(other[:, 0], other[:, 1])
