@@ -45,8 +45,8 @@ class Transformer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """``(B, sets, items, width_in)`` to ``(B, sets, items, W)``."""
-        y: Tensor = self.layer(self.fit(x).flatten(0, 1))
-        return y.unflatten(0, x.shape[:2])
+        y: Tensor = self.layer(self.fit(x).flatten(0, 1)).unflatten(0, x.shape[:2])
+        return y
 
 
 def with_embedding(x: Tensor, embedding: Tensor) -> Tensor:
