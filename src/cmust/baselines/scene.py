@@ -24,6 +24,9 @@ class Scene:
         horizon: F.
         slots_per_day: L.
         adjacency: ``(N, N)``, weights of the edges from node i to node j in [0, 1], 1 on the diagonal (``graphs``).
+        place: ``(N, 2)``, longitude and latitude in degrees; for systems that lay the nodes on a grid.
+        training: ``(S, N, C)``, the training part, standardised; for systems that look at it as a whole.
+        texts: what each channel is, in a few words; for systems that read.
     """
 
     nodes: int
@@ -32,6 +35,9 @@ class Scene:
     horizon: int
     slots_per_day: int
     adjacency: Tensor
+    place: Tensor | None = None
+    training: Tensor | None = None
+    texts: tuple[str, ...] = ()
 
 
 class Glimpse(NamedTuple):
