@@ -8,13 +8,13 @@ Turn = Callable[[Tensor], Tensor]
 
 
 def transfer(
-    theirs: nn.Module,
+    theirs: dict[str, Tensor],
     ours: nn.Module,
     names: dict[str, str],
     dead: tuple[str, ...] = (),
     turn: dict[str, Turn] | None = None,
 ) -> None:
-    """Copy the state of ``theirs`` into ``ours``.
+    """Copy the state ``theirs`` into ``ours``.
 
     Args:
         names: of theirs, whole or their beginning, to the same of ours; the longest that fits counts. Shapes may
@@ -27,7 +27,7 @@ def transfer(
     """
     target = ours.state_dict()
     waiting = set(target)
-    for name, weight in theirs.state_dict().items():
+    for name, weight in theirs.items():
         if name.startswith(dead):
             continue
         fits = [start for start in names if name.startswith(start)]

@@ -43,7 +43,7 @@ def _compare(module: ModuleType, width: int) -> dict[str, float]:
         "single_end_conv": "prompted_head.0",
     }
     turn = {"time_position": lambda x: x[:steps], "node_position": lambda _: waves + noise}
-    transfer(theirs, ours, names, ("network.pos.pe",), turn)
+    transfer(theirs.state_dict(), ours, names, ("network.pos.pe",), turn)
     seen = batch(3, steps, horizon, nodes)
     for network in (theirs, plain, ours):
         network.eval()

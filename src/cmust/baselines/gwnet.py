@@ -16,8 +16,8 @@ from cmust.baselines.scene import Glimpse, Scene
 
 
 def transitions(adjacency: Tensor) -> list[Tensor]:
-    """Random walks along the edges and against them: ``(N, N)`` each, rows sum to one (section 3.2)."""
-    return [graph / graph.sum(1, keepdim=True) for graph in (adjacency, adjacency.T)]
+    """Random walks along the edges and against them, ``(N, N)`` or ``(B, N, N)`` as given, rows sum to one (3.2)."""
+    return [graph / graph.sum(-1, keepdim=True) for graph in (adjacency, adjacency.mT)]
 
 
 class Diffusion(nn.Module):
@@ -30,12 +30,12 @@ class Diffusion(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor, graphs: list[Tensor]) -> Tensor:
-        """``(B, W, N, t)`` to the same shape."""
+        """``(B, W, N, t)`` to the same shape; a graph is ``(N, N)``, or ``(B, N, N)``."""
         arrived = [x]
         for graph in graphs:
             walk = x
             for _ in range(self.steps):
-                walk = torch.einsum("bwnt,nm->bwmt", walk, graph)
+                walk = (walk.mT @ graph.unsqueeze(-3)).mT
                 arrived.append(walk)
         mixed: Tensor = self.dropout(self.mix(torch.cat(arrived, dim=1)))
         return mixed
@@ -109,12 +109,22 @@ class GraphWaveNet(nn.Module):
 
     def forward(self, seen: Glimpse) -> Tensor:
         """``(B, F, N, C)``, standardised."""
-        values = seen.values
-        time = (seen.slot.to(values.dtype) / self.slots_per_day)[:, :, None, None].expand(-1, -1, values.shape[2], 1)
+        return self.forecast(seen.values, seen.slot, [*self.get_buffer("graphs")])
+
+    def forecast(self, values: Tensor, slot: Tensor, graphs: list[Tensor], hint: Tensor | None = None) -> Tensor:
+        """``(B, F, N, C)``, standardised, over graphs that may differ from window to window.
+
+        Args:
+            values: ``(B, T, N, C)``.
+            slot: ``(B, T)``.
+            graphs: as many as were given, ``(N, N)`` or ``(B, N, N)`` each.
+            hint: ``(B, skip, N, 1)``, added to the skip connections.
+        """
+        time = (slot.to(values.dtype) / self.slots_per_day)[:, :, None, None].expand(-1, -1, values.shape[2], 1)
         x = torch.cat((values, time), dim=-1).permute(0, 3, 2, 1)  # (B, C + 1, N, T)
         x = self.start(functional.pad(x, (max(0, self.reach - x.shape[3]), 0)))
-        graphs = [*self.get_buffer("graphs"), self.learned()]
-        skipped = torch.zeros((), dtype=x.dtype, device=x.device)
+        graphs = [*graphs, self.learned()]
+        skipped = torch.zeros((), dtype=x.dtype, device=x.device) if hint is None else hint
         last = len(self.gated) - 1
         for i, (gated, skip) in enumerate(zip(self.gated, self.skips, strict=True)):
             y = gated(x)

@@ -82,7 +82,8 @@ class PromptST(nn.Module):
         x = x[:, -1] + self.node_position
         for layer in self.over_nodes:
             x = layer(x)
-        return x
+        states: Tensor = x
+        return states
 
     def stages(self) -> list[Stage]:
         """The network on all attributes at once; then, with the network frozen, each attribute's prompt and head."""
