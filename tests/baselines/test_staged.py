@@ -243,6 +243,30 @@ def test_unist_lays_scattered_nodes_on_a_grid() -> None:
     assert torch.equal(system.cut(grid)[0, 0].view(2, 2, 2), grid[0, :2, :2, :2])
 
 
+def test_unist_counts_hidden_patches_of_nodes_and_no_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    system = small_unist()  # 5 nodes on 4 by 2 cells or so: some are empty
+    batch = Batch(look(2, 96, 5, 1, 4), torch.randn(2, 4, 5, 1), 0)
+    empty = torch.ones(system.cells[0] * system.cells[1])
+    empty[system.spots] = 0.0
+    wrong = {"empty": empty, "nodes": 1 - empty}
+
+    def loss(cells_wrong: Tensor, at: str) -> float:
+        def rebuild(cells: Tensor, clock: Tensor, keep: Tensor) -> Tensor:
+            kept = torch.zeros(len(cells), system.where.shape[0] * system.where.shape[1], 1).scatter(
+                1, keep[..., None], 1
+            )
+            there = kept if at == "kept" else 1 - kept
+            return system.cut(cells) + 3.0 * system.cut(cells_wrong.view(1, 1, *system.cells).expand_as(cells)) * there
+
+        monkeypatch.setattr(system, "rebuild", rebuild)
+        return float(system.made_up(batch, lambda _: torch.zeros(())))
+
+    assert empty.sum() > 0
+    assert loss(wrong["empty"], "hidden") == loss(wrong["nodes"], "kept") == 0
+    assert loss(wrong["nodes"], "hidden") == pytest.approx(9.0)
+
+
 def test_unist_says_what_it_lacks() -> None:
     with pytest.raises(ConfigError, match="no places"):
         unist.make(Scene(3, 1, 96, 2, 48, torch.eye(3)))
