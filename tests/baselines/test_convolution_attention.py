@@ -161,6 +161,17 @@ def test_gwnet_sees_as_far_back_as_its_dilations_add_up_to() -> None:
         assert (not torch.equal(forecast(network, seen._replace(values=values)), before)) == matters
 
 
+def test_gwnet_gate_by_hand() -> None:
+    gated = gwnet.Gated(1, dilation=2)
+    with torch.no_grad():
+        for conv, weight in ((gated.signal, [0.5, 2.0]), (gated.gate, [1.0, -1.0])):
+            conv.weight.copy_(torch.tensor(weight).view(1, 1, 1, 2))
+            conv.bias.zero_()
+        found = gated(torch.tensor([1.0, 9.0, 0.2, -0.3]).view(1, 1, 1, 4)).flatten()
+    signal, gate = torch.tensor([0.5 + 0.4, 4.5 - 0.6]), torch.tensor([1 - 0.2, 9 + 0.3])
+    torch.testing.assert_close(found, torch.tanh(signal) / (1 + torch.exp(-gate)))
+
+
 def test_gwnet_learned_graph_rows_sum_to_one() -> None:
     graph = small_gwnet(scene()).learned()
     torch.testing.assert_close(graph.sum(1), torch.ones(4))
