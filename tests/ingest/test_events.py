@@ -12,7 +12,8 @@ from helpers import BOX, SHARED, plan_of, run, slow_cell, values_by_node, write_
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cmust.ingest.events import Event, Measure
+from cmust.ingest.engine import open_engine
+from cmust.ingest.events import Event, Measure, ingest_events
 from cmust.ingest.places import Grid, Zones, read_zones
 from cmust.ingest.reasons import Reason
 from cmust.ingest.recipes.nyc_taxi import nyc_taxi
@@ -73,8 +74,6 @@ def test_every_trip_of_the_taxi_sample_is_accounted_for():
     source = SHARED / "nyc-taxi-sample" / "yellow_tripdata_2015-01_sample.csv"
     if not source.is_file():
         pytest.skip(f"needs {source}")
-    from cmust.ingest.engine import open_engine
-
     with open_engine("duckdb", threads=1) as engine:
         result = nyc_taxi([source], engine, min_trips=5)
     trips = pd.read_csv(source)
@@ -339,6 +338,46 @@ def test_time_formats(tmp_path):
         rows = [[int(pd.Timestamp(moment).timestamp()) * scale, -73.5, 40.5] for moment in moments]
         task = run(write_csv(tmp_path / f"{at}.csv", rows), plan_of(utc=True, timezone="UTC")).city.task("seen")
         assert [when for _, when in values_by_node(task)] == ["2016-01-31T14:00:00", "2016-02-01T00:00:00"]
+
+
+ISO_TIMES = {
+    "2016-01-01 10:29:59": "10:00",
+    " 2016-01-01 10:30:00\t": "10:30",
+    "2016-1-1  9:5:0": "09:00",
+    "2016-01-01T10:30": "10:30",
+    "2016-01-01 10:29:59.999": "10:00",
+    "2016-01-01T10:29:59.999999Z": "10:00",
+    "2016-01-01 10:30:00+01:00": "09:30",
+    "2016-01-01": "00:00",
+}
+NO_TIMES = ["24:00:00", "2016-01-01 24:00:00", "2016-01-01 10:60:00", "2016-02-30 10:00:00", "2016-01-01 10:00:00 PM"]
+NO_TIMES += ["16-01-01 10:00:00", "infinity", "epoch", "2016-01-01 10:00:00 America/New_York", "2016-01-01 (BC)", "x"]
+
+
+def test_what_is_an_iso_time_and_what_is_none(tmp_path):
+    rows = [[text, -73.5, 40.5] for text in (*ISO_TIMES, *NO_TIMES, " \t")]
+    result = run(write_csv(tmp_path / "a.csv", rows), plan_of(utc=True, timezone="UTC", time_format="iso"))
+    expected = Counter(f"2016-01-01T{start}:00" for start in ISO_TIMES.values())
+    assert {when: n for (_, when), n in values_by_node(result.city.task("seen")).items()} == expected
+    assert result.report.accounts[0].thrown == {Reason.BAD_TIME: len(NO_TIMES), Reason.NO_TIME: 1}
+
+
+def test_a_moment_within_a_second_counts_where_the_second_began(tmp_path):
+    moments = ["2016-01-01 10:29:59.999999", "2016-01-01 10:30:00.000001", "1969-12-31 23:59:59.5"]
+    frame = pd.DataFrame({"time": pd.to_datetime(moments), "lon": -73.5, "lat": 40.5})
+    frame.to_parquet(tmp_path / "a.parquet")
+    task = run(tmp_path / "a.parquet", plan_of(start="1969-12-01", stop="2016-01-02", interval=86400)).city.task("seen")
+    assert [when for _, when in values_by_node(task)] == ["1969-12-31T00:00:00", "2016-01-01T00:00:00"]
+    frame[:2].to_parquet(tmp_path / "b.parquet")
+    found = values_by_node(run(tmp_path / "b.parquet", plan_of()).city.task("seen"))
+    assert [when for _, when in found] == ["2016-01-01T10:00:00", "2016-01-01T10:30:00"]
+
+
+def test_one_engine_for_several_cities(tmp_path):
+    path = write_csv(tmp_path / "a.csv", [["2016-01-01 10:00:00", -73.5, 40.5]] * 3)
+    with open_engine("duckdb", threads=1) as engine:
+        made = [ingest_events([path], plan_of(), engine).report.accounts[0].records for _ in range(2)]
+    assert made == [3, 3]
 
 
 def test_categories_asked_for(tmp_path):

@@ -6,7 +6,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -53,7 +53,6 @@ class DuckEngine:
         self._sql: Any = self._backend.con
         self._sql.execute("SET TimeZone = 'UTC'")
         self._made = 0
-        self._kept: set[str] = set()
         self._rejects = ""
         self._files = ""
 
@@ -140,14 +139,14 @@ class DuckEngine:
         """A float64 or null."""
         return column.try_cast("float64")
 
-    def keep(self, name: str, table: Any) -> None:
-        """Add the rows to a temporary table; what of it does not fit into memory goes to disk."""
-        start = f"INSERT INTO {_name(name)}" if name in self._kept else f"CREATE TEMP TABLE {_name(name)} AS"
-        self._run(f"{start} {self._backend.compile(table)}")
-        self._kept.add(name)
-
-    def kept(self, name: str) -> Any:
-        """The temporary table."""
+    def keep(self, parts: Iterable[Any]) -> Any:
+        """A temporary table; what of it does not fit into memory goes to disk."""
+        self._made += 1
+        name = f"kept_{self._made}"
+        start = f"CREATE TEMP TABLE {name} AS"
+        for part in parts:
+            self._run(f"{start} {self._backend.compile(part)}")
+            start = f"INSERT INTO {name}"
         return self._backend.table(name)
 
     def upload(self, name: str, table: pa.Table) -> Any:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 import pyarrow as pa
 
 from cmust.errors import IngestError
+from cmust.ingest.reasons import Account, Reason
 from cmust.ingest.sources import Layout
+
+Progress = Callable[[str, float], None]
+"""Called with what is being done and the share done, 0 to 1."""
 
 
 class Engine(Protocol):
@@ -31,16 +35,13 @@ class Engine(Protocol):
         """Lines of the last :meth:`scan` that could not be read and are in no row, once the scan has been kept."""
 
     def text_to_time(self, column: Any, pattern: str) -> Any:
-        """A timestamp, null where the text (outer blanks apart) is not one in the ``strptime`` pattern or ISO."""
+        """A timestamp, null where the text, without outer blanks, is not one in the pattern (or ISO)."""
 
     def text_to_number(self, column: Any) -> Any:
-        """A float64, null where the text, apart from outer blanks, is not a number (it may be infinite or NaN)."""
+        """A float64 (may be infinite or NaN), null where the text is not a number; outer blanks are nothing."""
 
-    def keep(self, name: str, table: Any) -> None:
-        """Compute ``table`` once and append it to the kept table ``name``."""
-
-    def kept(self, name: str) -> Any:
-        """The kept table ``name``."""
+    def keep(self, parts: Iterable[Any]) -> Any:
+        """A table of the rows of all ``parts``, computed once, one part after the other."""
 
     def upload(self, name: str, table: pa.Table) -> Any:
         """A small table from memory."""
@@ -53,6 +54,28 @@ class Engine(Protocol):
 
     def __exit__(self, *exception: object) -> None:
         """Close it and remove what it wrote."""
+
+
+def read_pieces(
+    engine: Engine,
+    layouts: Sequence[Layout],
+    read: Callable[[Layout], Any],
+    accounts: Sequence[Account],
+    progress: Progress,
+) -> Iterator[Any]:
+    """The tables that ``read`` makes of the pieces of the files, for :meth:`Engine.keep`.
+
+    When the next one is asked for, the one before is taken to be computed: the lines that could not be read go to the
+    accounts.
+    """
+    pieces = [piece for layout in layouts for piece in engine.batches(layout)]
+    for done, piece in enumerate(pieces):
+        progress(f"reading {Path(piece.files[0]).name}", 0.8 * done / len(pieces))
+        yield read(piece)
+        lost = engine.lost_lines()
+        for account in accounts:
+            account.records += lost
+            account.throw(Reason.UNREADABLE, lost)
 
 
 def open_engine(name: str = "duckdb", **settings: Any) -> Engine:

@@ -22,13 +22,10 @@ import pyarrow.compute as pc
 from cmust.city import City, Task
 from cmust.errors import IngestError
 from cmust.ingest import clock, typed
-from cmust.ingest.engine import Engine
+from cmust.ingest.engine import Engine, Progress, read_pieces
 from cmust.ingest.places import Grid, Zones, id_text, inside, locate_points
 from cmust.ingest.reasons import Account, Reason, Report, add_counts
 from cmust.ingest.sources import Column, Layout, Reading, read_layouts
-
-Progress = Callable[[str, float], None]
-"""Called with what is being done and the share done, 0 to 1."""
 
 MAX_CATEGORIES = 64
 HUGE = 1e30
@@ -150,8 +147,8 @@ class _Sums:
     @classmethod
     def none(cls, weights: int) -> _Sums:
         """Of no groups."""
-        none = np.zeros(0, dtype=np.int64)
-        return cls(none, none, none, none, np.zeros((weights, 0)))
+        nothing = np.zeros(0, dtype=np.int64)
+        return cls(nothing, nothing, nothing, nothing, np.zeros((weights, 0)))
 
     def only(self, which: npt.NDArray[np.bool_]) -> _Sums:
         """The groups where ``which`` holds."""
@@ -188,19 +185,14 @@ def ingest_events(
     layouts = read_layouts(files, _columns(plan) | dict(extra or {}), reading or Reading(), engine.head)
     typed.check_files(files)
     accounts = {event.name: Account(event.name) for event in plan.events}
-    kept = "_".join(["events", *accounts])  # an engine may be used for several plans
-    pieces = [piece for layout in layouts for piece in engine.batches(layout)]
-    for done, piece in enumerate(pieces):
-        progress(f"reading {Path(piece.files[0]).name}", 0.8 * done / len(pieces))
-        _read_piece(engine, piece, plan, enrich, kept)
-        lost = engine.lost_lines()
-        for account in accounts.values():
-            account.records += lost
-            account.throw(Reason.UNREADABLE, lost)
-    table = engine.kept(kept)
+    table = engine.keep(
+        read_pieces(
+            engine, layouts, lambda piece: _records(engine, piece, plan, enrich), list(accounts.values()), progress
+        )
+    )
     if plan.located_late:
         progress("finding the zones of points near borders", 0.8)
-        table = _locate(engine, table, plan, f"{kept}_located")
+        table = _locate(engine, table, plan)
     names: list[str] = []
     sums = {}
     for at, event in enumerate(plan.events):
@@ -259,8 +251,8 @@ def _columns(plan: EventPlan) -> dict[str, Column]:
     return columns
 
 
-def _read_piece(engine: Engine, piece: Layout, plan: EventPlan, enrich: Callable[[Any], Any] | None, kept: str) -> None:
-    """Read one piece of the files into the kept table: per event its cell and slot; category; weights.
+def _records(engine: Engine, piece: Layout, plan: EventPlan, enrich: Callable[[Any], Any] | None) -> Any:
+    """The records of one piece of the files: per event its cell and slot; category; weights.
 
     The cell of an event that is thrown away is minus the code of the reason.
     """
@@ -292,7 +284,7 @@ def _read_piece(engine: Engine, piece: Layout, plan: EventPlan, enrich: Callable
         out[f"w_{name}"] = (table.shared == 0).ifelse(table[f"w_{name}"], ibis.null("float64"))
     if plan.category is not None:
         out["category"] = table.label
-    engine.keep(kept, table.select(**out))
+    return table.select(**out)
 
 
 def _parsed(engine: Engine, raw: Any, plan: EventPlan, pattern: str) -> dict[str, Any]:
@@ -369,7 +361,7 @@ def _shared_reasons(table: Any, plan: EventPlan) -> list[tuple[Any, Any]]:
     return reasons
 
 
-def _locate(engine: Engine, table: Any, plan: EventPlan, kept: str) -> Any:
+def _locate(engine: Engine, table: Any, plan: EventPlan) -> Any:
     """Cells by polygons for all events; a point in no polygon is outside."""
     assert isinstance(plan.place, Zones)
     ends = range(len(plan.events))
@@ -380,8 +372,7 @@ def _locate(engine: Engine, table: Any, plan: EventPlan, kept: str) -> Any:
         for at in ends
     }
     table = table.mutate(**cells)
-    engine.keep(kept, table.select(*[c for c in table.columns if re.fullmatch(r"[cs]\d|w_.*|category", c)]))
-    return engine.kept(kept)
+    return engine.keep([table.select(*[c for c in table.columns if re.fullmatch(r"[cs]\d|w_.*|category", c)])])
 
 
 def _sum(engine: Engine, table: Any, plan: EventPlan, at: int, account: Account, categories: list[str]) -> _Sums:

@@ -15,8 +15,8 @@ import pandas as pd
 from cmust.city import City, Task
 from cmust.errors import IngestError
 from cmust.ingest import clock, typed
-from cmust.ingest.engine import Engine
-from cmust.ingest.events import HUGE, Ingested, Progress
+from cmust.ingest.engine import Engine, Progress, read_pieces
+from cmust.ingest.events import HUGE, Ingested
 from cmust.ingest.places import id_text
 from cmust.ingest.reasons import Account, Reason, Report, add_counts
 from cmust.ingest.sources import Column, Layout, Reading, find_column, read_layouts
@@ -132,15 +132,9 @@ def ingest_sensors(
     layouts = read_layouts(files, columns, reading or Reading(), engine.head)
     typed.check_files(files)
     accounts = [Account(quantity.task) for quantity in plan.quantities]
-    pieces = [piece for layout in layouts for piece in engine.batches(layout)]
-    for done, piece in enumerate(pieces):
-        progress(f"reading {Path(piece.files[0]).name}", 0.8 * done / len(pieces))
-        _read_piece(engine, piece, plan, known)
-        lost = engine.lost_lines()
-        for account in accounts:
-            account.records += lost
-            account.throw(Reason.UNREADABLE, lost)
-    table = engine.kept("readings")
+    table = engine.keep(
+        read_pieces(engine, layouts, lambda piece: _readings(engine, piece, plan, known), accounts, progress)
+    )
     found = []
     for at, quantity in enumerate(plan.quantities):
         progress(f"putting together: {quantity.task}", 0.85)
@@ -208,8 +202,8 @@ def _check_plan(plan: SensorPlan) -> None:
             raise IngestError(f"the {what} is {share}, it has to be between 0 and 1")
 
 
-def _read_piece(engine: Engine, piece: Layout, plan: SensorPlan, known: pd.DataFrame | None) -> None:
-    """Read one piece of the files into the kept table: node, time, slot; per quantity value and reason."""
+def _readings(engine: Engine, piece: Layout, plan: SensorPlan, known: pd.DataFrame | None) -> Any:
+    """The readings of one piece of the files: node, time, slot; per quantity value and minus the reason's code."""
     pattern = typed.time_pattern(piece, ["time0"], plan.time_format, plan.utc)
     raw = engine.scan(piece)
     parsed = {"t": typed.seconds(engine, raw.time0, pattern, plan.utc), "name": id_text(raw.node).nullif("")}
@@ -242,7 +236,7 @@ def _read_piece(engine: Engine, piece: Layout, plan: SensorPlan, known: pd.DataF
         out |= {f"v{at}": value, f"r{at}": typed.first_reason(*shared, *own)}
     if known is None:
         out |= {"x": table.x, "y": table.y}
-    engine.keep("readings", table.select(**out))
+    return table.select(**out)
 
 
 def _count(engine: Engine, table: Any, at: int) -> dict[int, int]:

@@ -6,11 +6,12 @@ all workers see. Zip archives are for DuckDB only. A quoted line break ends the 
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from pyspark.sql.types import StringType, StructField, StructType
 from cmust.errors import IngestError
 from cmust.ingest import sources
 from cmust.ingest.sources import HEAD_LINES, Layout, is_parquet
-from cmust.ingest.timeformats import ISO, ISO_PATTERN, to_spark
+from cmust.ingest.timeformats import ISO, ISO_PATTERN, LONG_AGO, PLAIN, to_spark
 
 CORRUPT = "_unreadable_line"
 DIGITS = "[0-9]+(_[0-9]+)*"
@@ -71,7 +72,7 @@ class SparkEngine:
         # a line with too many or too few fields is only seen when all fields are split
         self._session.conf.set("spark.sql.csv.parser.columnPruning.enabled", "false")
         self._backend: Any = ibis.pyspark.connect(self._session)
-        self._parts: dict[str, list[DataFrame]] = {}
+        self._kept: list[DataFrame] = []
         self._made = 0
 
     def __enter__(self) -> SparkEngine:
@@ -80,8 +81,8 @@ class SparkEngine:
 
     def __exit__(self, *exception: object) -> None:
         """Let go of what is kept; stop the session if it was started here."""
-        for part in (part for parts in self._parts.values() for part in parts):
-            part.unpersist()
+        for frame in self._kept:
+            frame.unpersist()
         if self._stop:
             self._session.stop()
         shutil.rmtree(self._folder, ignore_errors=True)
@@ -140,24 +141,21 @@ class SparkEngine:
         """A timestamp or null."""
         text = column.strip()
         if pattern == ISO:
-            return text.re_search(f"^({ISO_PATTERN})$").ifelse(text, ibis.null("string")).try_cast("timestamp")
-        return _try_to_timestamp(text, to_spark(pattern))
+            iso = text.re_search(f"^({ISO_PATTERN})$").ifelse(text, ibis.null("string"))
+            return ibis.coalesce(self.text_to_time(text, PLAIN), iso.try_cast("timestamp"))
+        # DuckDB takes several blanks for one
+        parsed = _try_to_timestamp(text.re_replace(r"[ \t-\r]+", " "), to_spark(pattern))
+        return (parsed > ibis.timestamp(LONG_AGO)).ifelse(parsed, ibis.null("timestamp"))
 
     def text_to_number(self, column: Any) -> Any:
         """A float64 or null."""
         text = column.strip()
         return text.re_search(NUMBER).ifelse(text.replace("_", ""), ibis.null("string")).try_cast("float64")
 
-    def keep(self, name: str, table: Any) -> None:
-        """Mark the rows to be computed once and held, in memory or on disk."""
-        self._parts.setdefault(name, []).append(self._frame(table).persist())
-
-    def kept(self, name: str) -> Any:
-        """All kept parts together."""
-        first, *rest = self._parts[name]
-        for part in rest:
-            first = first.unionByName(part)
-        return self._view(first)
+    def keep(self, parts: Iterable[Any]) -> Any:
+        """A view of the rows, which Spark will compute once and hold, in memory or on disk."""
+        self._kept.append(functools.reduce(DataFrame.unionByName, [self._frame(part) for part in parts]).persist())
+        return self._view(self._kept[-1])
 
     def upload(self, name: str, table: pa.Table) -> Any:
         """A small table from memory."""

@@ -36,8 +36,8 @@ PLAIN = "%Y-%m-%d %H:%M:%S"
 """What every engine takes for an ISO time: this, and what the regular expression says, which all of them read."""
 
 LONG_AGO = "1900-01-01"
-"""What a pattern makes of a text has to be later: this is what ``epoch`` and ``infinity`` come out as, and a year of
-two digits where four are asked for is long before."""
+"""A time read by a pattern has to be later: DuckDB makes this of ``epoch`` and ``infinity``, and where four digits of a
+year are asked for and two are there, it is long before."""
 
 _ISO_TEXT = re.compile(ISO_PATTERN)
 _SPARK = {"Y": "yyyy", "m": "M", "d": "d", "H": "H", "I": "h", "M": "m", "S": "s", "p": "a", "y": "yy", "b": "MMM"}

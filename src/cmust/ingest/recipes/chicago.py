@@ -24,11 +24,11 @@ from typing import Any
 import ibis
 
 from cmust.errors import IngestError
-from cmust.ingest.engine import Engine
-from cmust.ingest.events import Event, EventPlan, Ingested, Measure, Progress, ingest_events
+from cmust.ingest.engine import Engine, Progress, read_pieces
+from cmust.ingest.events import Event, EventPlan, Ingested, Measure, ingest_events
 from cmust.ingest.places import Box, Grid
-from cmust.ingest.reasons import Report
-from cmust.ingest.sources import Column, Reading, read_layouts
+from cmust.ingest.reasons import Account, Report
+from cmust.ingest.sources import Column, Layout, Reading, read_layouts
 
 TIMEZONE = "America/Chicago"
 BOX: Box = (-87.95, 41.64, -87.52, 42.03)
@@ -128,7 +128,7 @@ def chicago(
         return taxis
     pickup = taxis.city.task("taxi_pickup")
     step = pickup.time[1] - pickup.time[0] if pickup.n_steps > 1 else pickup.time[0] - pickup.time[0]
-    injuries, notes = _injuries(engine, people, weights)
+    injuries, notes = _injuries(engine, people, weights, progress)
     risk_plan = replace(
         plan,
         events=(CRASH,),
@@ -152,26 +152,30 @@ def chicago(
     return Ingested(taxis.city.with_task(risk.city.task("risk")), report)
 
 
-def _injuries(engine: Engine, people: Sequence[str | Path], weights: Mapping[str, float]) -> tuple[Any, list[str]]:
+def _injuries(
+    engine: Engine, people: Sequence[str | Path], weights: Mapping[str, float], progress: Progress
+) -> tuple[Any, list[str]]:
     """The severity of each accident, a table of ``crash`` and ``severity``; and notes about the people."""
     layouts = read_layouts(engine.expand(people), {"crash_id": CRASH_ID, "injury": INJURY}, Reading(), engine.head)
-    lost = 0
-    for piece in (piece for layout in layouts for piece in engine.batches(layout)):
+
+    def weighed(piece: Layout) -> Any:
         person = engine.scan(piece)
         injury = person.injury.strip().upper()
         weight = ibis.cases(*((injury == name.upper(), weight) for name, weight in weights.items()), else_=None)
-        engine.keep("people", person.select(crash=person.crash_id.strip(), weight=weight.cast("float64")))
-        lost += engine.lost_lines()
-    person = engine.kept("people")
+        return person.select(crash=person.crash_id.strip(), weight=weight.cast("float64"))
+
+    unreadable = Account("people")
+    person = engine.keep(read_pieces(engine, layouts, weighed, [unreadable], progress))
     total = person.aggregate(people=person.count(), weighed=person.weight.count(), loose=person.crash.isnull().sum())
     counts = next(iter(engine.fetch(total))).to_pylist()[0]
     known = person.filter(person.crash.notnull())
-    engine.keep("injuries", known.group_by(crash=known.crash).aggregate(severity=known.weight.sum().fill_null(0.0)))
+    injuries = known.group_by(crash=known.crash).aggregate(severity=known.weight.sum().fill_null(0.0))
     notes = [
         f"people: {counts['people']:,} rows, {counts['people'] - counts['weighed']:,} without a known injury class "
-        f"(weight 0), {int(counts['loose'] or 0):,} without an accident's id, {lost:,} lines that cannot be read"
+        f"(weight 0), {int(counts['loose'] or 0):,} without an accident's id, {unreadable.records:,} lines that cannot "
+        "be read"
     ]
-    return engine.kept("injuries"), notes
+    return engine.keep([injuries]), notes
 
 
 def _with_severity(crashes: Any, injuries: Any) -> Any:

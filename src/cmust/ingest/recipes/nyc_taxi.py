@@ -22,8 +22,8 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from cmust.ingest.engine import Engine
-from cmust.ingest.events import Event, EventPlan, Ingested, Measure, Progress, ingest_events
+from cmust.ingest.engine import Engine, Progress
+from cmust.ingest.events import Event, EventPlan, Ingested, Measure, ingest_events
 from cmust.ingest.places import Box, Grid, Zones
 
 TIMEZONE = "America/New_York"
