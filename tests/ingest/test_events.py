@@ -390,3 +390,42 @@ def test_categories_asked_for(tmp_path):
     }
     assert result.report.accounts[0].thrown == {Reason.NO_CATEGORY: 1, Reason.OTHER_CATEGORY: 1}
     assert BOX[0] < result.city.task("calls_fire").lon[0] < BOX[2]
+
+
+PLAIN_ROW = ["2016-01-02 10:15:00", "-73.5", "40.5", "2", "a"]
+LATE_DIRT = [  # what is written otherwise than the first records, and its fate
+    ("2016-01-02T10:15:00,-73.5,40.5,2,a", "kept"),
+    ("2016-01-02 10:15:00.5, -73.5 ,40.5,2,a", "kept"),
+    ("2016-01-02 10:15:00,-7.35e1,1_0,2,a", "outside"),
+    ('"2016-01-02 10:15:00.25","-73.5",40.5,2,"a\nb"', "kept"),
+    ("2016-01-02 10:15:00,x,40.5,2,a", "bad_place"),
+    ("noon,x,40.5,x,a", "bad_time"),
+    ("1850-01-02 10:15:00,-73.5,40.5,2,a", "bad_time"),
+    ("epoch,-73.5,40.5,2,a", "bad_time"),
+    ("  ,-73.5,40.5,2,a", "no_time"),
+    (",-73.5,40.5,2,a", "no_time"),
+    ("2016-01-02 10:15:00,-73.5,  ,2,a", "no_place"),
+    ("2016-01-02 10:15:00,-73.5,40.5,two,a", "bad_value"),
+    ("2016-01-02 10:15:00,-73.5,40.5,  ,a", "no_value"),
+    ("2016-01-02 10:15:00,-73.5,40.5,nan,a", "bad_value"),
+    ("2016-01-02 10:15:00,-73.5,40.5,x", "unreadable"),
+    ("noon,-73.5,40.5,x,a,more", "unreadable"),
+    ("2016-01-02 10:15:00,-73.5,40.5,two,\udcff", "unreadable"),
+]
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_what_is_written_otherwise_than_the_first_records_has_the_same_fate(tmp_path, end):
+    path = tmp_path / "a.csv"
+    lines = ["time,lon,lat,weight,kind", *[",".join(PLAIN_ROW)] * 500, *[line for line, _ in LATE_DIRT] * 3]
+    path.write_bytes((end.join(lines) + end).encode("utf-8", "surrogateescape"))
+    plan = plan_of(
+        weights={"w": "weight"}, category="kind", measures=(Measure("sum", "seen", "w"),), start="2016-01-01"
+    )
+    made = run(path, plan)
+    fates = Counter(fate for _, fate in LATE_DIRT)
+    [account] = made.report.to_dict()["accounts"]
+    assert account["records"] == 500 + 3 * len(LATE_DIRT)
+    assert account["kept"] == 500 + 3 * fates.pop("kept")
+    assert account["thrown"] == {reason: 3 * count for reason, count in fates.items()}
+    assert sum(task.values.sum() for task in made.city.tasks.values()) == 2 * account["kept"]

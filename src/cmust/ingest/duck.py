@@ -6,7 +6,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from cmust.errors import IngestError
 from cmust.ingest import sources
 from cmust.ingest.sources import Layout
-from cmust.ingest.timeformats import ISO, ISO_PATTERN, LONG_AGO, PLAIN, fixed_width
+from cmust.ingest.timeformats import ISO, ISO_PATTERN, PLAIN, fixed_width
 
 BATCH_BYTES = 1 << 28
 
@@ -86,8 +86,8 @@ class DuckEngine:
             size += bytes_here
         return [replace(layout, files=tuple(piece)) for piece in pieces]
 
-    def scan(self, layout: Layout) -> Any:
-        """A view of the files; nothing is read yet."""
+    def scan(self, layout: Layout, plain: Mapping[str, str] | None = None) -> Any:
+        """A view of the files; nothing is read yet. A line that is not ``plain`` where said is put aside."""
         self._made += 1
         self._files = ", ".join(layout.files[:3]) + (" ..." if len(layout.files) > 3 else "")
         files = "[" + ", ".join(_text(file) for file in layout.files) + "]"
@@ -96,29 +96,39 @@ class DuckEngine:
             source = f"read_parquet({files})"
         else:
             self._rejects = f"rejects_{self._made}"
-            types = ", ".join(f"{_text(name)}: 'VARCHAR'" for name in layout.columns)
+            types, form = _types(layout, plain or {})
             source = (
                 f"read_csv({files}, auto_detect=false, header={str(layout.header).lower()}, "
-                f"delim={_text(layout.delimiter)}, quote='\"', escape='\"', columns={{{types}}}, store_rejects=true, "
-                f"rejects_table='{self._rejects}', rejects_scan='{self._rejects}_scan', rejects_limit=0)"
+                f"delim={_text(layout.delimiter)}, quote='\"', escape='\"', columns={{{types}}}, {form}"
+                f"store_rejects=true, rejects_limit=0, rejects_table='{self._rejects}', "
+                f"rejects_scan='{self._rejects}_scan')"
             )
         columns = ", ".join(f"{_name(theirs)} AS {_name(ours)}" for ours, theirs in layout.wanted.items())
         self._run(f"CREATE TEMP VIEW scan_{self._made} AS SELECT {columns}, FALSE AS unreadable FROM {source}")
         return self._backend.table(f"scan_{self._made}")
 
-    def lost_lines(self) -> int:
-        """Lines DuckDB put aside; an open quote swallows lines, which are counted one by one."""
+    def left_over(self, layout: Layout) -> tuple[Layout | None, int]:
+        """The lines DuckDB put aside: to be read again where only a number or a time was not plain, else lost."""
         if not self._rejects:
-            return 0
-        lines = r"greatest(1, len(regexp_extract_all(csv_line, '[^\r\n]+')))"
-        rows = self._run(
-            "SELECT coalesce(sum(n), 0) FROM (SELECT max(CASE WHEN error_type = 'UNQUOTED VALUE' "
-            f"THEN {lines} ELSE 1 END) AS n FROM {self._rejects} GROUP BY scan_id, file_id, line)"
+            return None, 0
+        # an open quote swallows lines, which are counted one by one
+        swallowed = r"greatest(1, len(regexp_extract_all(csv_line, '[^\r\n]+')))"
+        lines = (
+            f"SELECT any_value(csv_line) AS csv_line, bool_and(error_type = 'CAST') AS again, max(CASE WHEN error_type "
+            f"= 'UNQUOTED VALUE' THEN {swallowed} ELSE 1 END) AS n FROM {self._rejects} GROUP BY scan_id, file_id, line"
+        )
+        [(again, lost)] = self._run(
+            f"SELECT count(*) FILTER (again), coalesce(sum(n) FILTER (NOT again), 0) FROM ({lines})"
         ).fetchall()
+        rest = None
+        if again:
+            path = self._folder / f"{self._rejects}.csv"
+            self._write_lines(f"SELECT csv_line FROM ({lines}) WHERE again", path)
+            rest = replace(layout, files=(str(path),), header=False, as_texts=True)
         self._run(f"DROP TABLE {self._rejects}")
         self._run(f"DROP TABLE {self._rejects}_scan")
         self._rejects = ""
-        return int(rows[0][0])
+        return rest, int(lost)
 
     def text_to_time(self, column: Any, pattern: str) -> Any:
         """A timestamp or null."""
@@ -132,8 +142,7 @@ class DuckEngine:
         width = fixed_width(pattern)
         if width is not None:
             column = (column.strip().length() == width).ifelse(column, none)
-        parsed = _try_strptime(column, pattern)
-        return (parsed > ibis.timestamp(LONG_AGO)).ifelse(parsed, ibis.null("timestamp"))
+        return _try_strptime(column, pattern)
 
     def text_to_number(self, column: Any) -> Any:
         """A float64 or null."""
@@ -170,6 +179,13 @@ class DuckEngine:
         self._run(f"CREATE TEMP VIEW view_{self._made} AS SELECT * FROM {source}")
         return self._backend.table(f"view_{self._made}")
 
+    def _write_lines(self, query: str, path: Path) -> None:
+        """The texts of a query as they are, line by line."""
+        rows = self._run(query)
+        with path.open("w", encoding="utf-8", newline="") as sink:
+            while chunk := rows.fetchmany(10_000):
+                sink.writelines(f"{text.rstrip(chr(13) + chr(10))}\n" for (text,) in chunk)
+
     def _copy(self, table: Any, path: Path) -> None:
         # the SQL is run by DuckDB directly: not all versions of both go together beyond compiling
         self._run(f"COPY ({self._backend.compile(table)}) TO {_text(str(path))} (FORMAT parquet)")
@@ -184,6 +200,20 @@ class DuckEngine:
             raise IngestError(
                 f"{self._files or 'a file'} cannot be read ({said}): get it again or leave it out"
             ) from error
+
+
+def _types(layout: Layout, plain: Mapping[str, str]) -> tuple[str, str]:
+    """The types of all columns of a CSV, and the option that says how times are written, in DuckDB's words."""
+    forms = {
+        name: {plain.get(ours, "") for ours, theirs in layout.wanted.items() if theirs == name}
+        for name in layout.columns
+    }
+    # a column that is wanted twice, as a text and as a number, is a text
+    one = {name: next(iter(found)) if len(found) == 1 else "" for name, found in forms.items()}
+    kinds = {"": "VARCHAR", "number": "DOUBLE"}
+    types = ", ".join(f"{_text(name)}: '{kinds.get(form, 'TIMESTAMP')}'" for name, form in one.items())
+    pattern = next((form for form in one.values() if form not in kinds), None)
+    return types, "" if pattern is None else f"timestampformat={_text(pattern)}, "
 
 
 def _text(value: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -28,11 +28,22 @@ class Engine(Protocol):
     def batches(self, layout: Layout) -> list[Layout]:
         """The layout cut into pieces to be read one after the other, for memory and progress."""
 
-    def scan(self, layout: Layout) -> Any:
-        """A table of the wanted columns under the caller's names, and ``unreadable`` (bool); CSV fields as texts."""
+    def scan(self, layout: Layout, plain: Mapping[str, str] | None = None) -> Any:
+        """A table of the wanted columns under the caller's names, and ``unreadable`` (bool).
 
-    def lost_lines(self) -> int:
-        """Lines of the last :meth:`scan` that could not be read and are in no row, once the scan has been kept."""
+        Args:
+            layout: the files.
+            plain: from :func:`cmust.ingest.typed.plain_columns`: what may be read as numbers and times at once. All
+                other fields of a CSV come as texts.
+        """
+
+    def left_over(self, layout: Layout) -> tuple[Layout | None, int]:
+        """Of the last :meth:`scan`, of ``layout``, once it is kept: what is in no row.
+
+        Returns:
+            The lines that were not as plain as said, to be read again as texts; the number of lines that cannot be
+            read at all.
+        """
 
     def text_to_time(self, column: Any, pattern: str) -> Any:
         """A timestamp, null where the text, without outer blanks, is not one in the pattern (or ISO)."""
@@ -65,17 +76,19 @@ def read_pieces(
 ) -> Iterator[Any]:
     """The tables that ``read`` makes of the pieces of the files, for :meth:`Engine.keep`.
 
-    When the next one is asked for, the one before is taken to be computed: the lines that could not be read go to the
-    accounts.
+    When the next one is asked for, the one before is taken to be computed: what it left over is read next, and the
+    lines that could not be read go to the accounts.
     """
     pieces = [piece for layout in layouts for piece in engine.batches(layout)]
     for done, piece in enumerate(pieces):
         progress(f"reading {Path(piece.files[0]).name}", 0.8 * done / len(pieces))
-        yield read(piece)
-        lost = engine.lost_lines()
-        for account in accounts:
-            account.records += lost
-            account.throw(Reason.UNREADABLE, lost)
+        rest: Layout | None = piece
+        while rest is not None:
+            yield read(rest)
+            rest, lost = engine.left_over(rest)
+            for account in accounts:
+                account.records += lost
+                account.throw(Reason.UNREADABLE, lost)
 
 
 def open_engine(name: str = "duckdb", **settings: Any) -> Engine:

@@ -256,8 +256,11 @@ def _records(engine: Engine, piece: Layout, plan: EventPlan, enrich: Callable[[A
 
     The cell of an event that is thrown away is minus the code of the reason.
     """
-    pattern = typed.time_pattern(piece, [f"time{at}" for at in range(len(plan.events))], plan.time_format, plan.utc)
-    raw = engine.scan(piece)
+    times = [f"time{at}" for at in range(len(plan.events))]
+    places = [f"{axis}{at}" for at, event in enumerate(plan.events) if event.lon is not None for axis in ("lon", "lat")]
+    weights = [f"weight_{name}" for name, column in plan.weights.items() if column]
+    pattern = typed.time_pattern(piece, times, plan.time_format, plan.utc)
+    raw = engine.scan(piece, typed.plain_columns(piece, times, [*places, *weights], pattern))
     if enrich is not None:
         raw = enrich(raw)
     # every step refers to the columns of the one before, so that nothing is computed twice

@@ -205,7 +205,8 @@ def _check_plan(plan: SensorPlan) -> None:
 def _readings(engine: Engine, piece: Layout, plan: SensorPlan, known: pd.DataFrame | None) -> Any:
     """The readings of one piece of the files: node, time, slot; per quantity value and minus the reason's code."""
     pattern = typed.time_pattern(piece, ["time0"], plan.time_format, plan.utc)
-    raw = engine.scan(piece)
+    numbers = [f"value{at}" for at in range(len(plan.quantities))] + ([] if known is not None else ["lon", "lat"])
+    raw = engine.scan(piece, typed.plain_columns(piece, ["time0"], numbers, pattern))
     parsed = {"t": typed.seconds(engine, raw.time0, pattern, plan.utc), "name": id_text(raw.node).nullif("")}
     for at in range(len(plan.quantities)):
         parsed[f"v{at}"] = typed.number(engine, raw[f"value{at}"])

@@ -42,6 +42,7 @@ class Layout:
         delimiter: between fields; empty for Parquet.
         header: whether the first line of each file names the columns.
         sample: the first records as texts, for CSV only.
+        as_texts: whether the fields of a CSV have to be read as texts, whatever the first records look like.
     """
 
     files: tuple[str, ...]
@@ -51,6 +52,7 @@ class Layout:
     delimiter: str = ""
     header: bool = True
     sample: tuple[tuple[str, ...], ...] = ()
+    as_texts: bool = False
 
     def sample_of(self, name: str) -> list[str]:
         """The first values of a wanted column, as texts (CSV only)."""

@@ -11,7 +11,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from pyspark.sql.types import StringType, StructField, StructType
 from cmust.errors import IngestError
 from cmust.ingest import sources
 from cmust.ingest.sources import HEAD_LINES, Layout, is_parquet
-from cmust.ingest.timeformats import ISO, ISO_PATTERN, LONG_AGO, PLAIN, to_spark
+from cmust.ingest.timeformats import ISO, ISO_PATTERN, PLAIN, to_spark
 
 CORRUPT = "_unreadable_line"
 DIGITS = "[0-9]+(_[0-9]+)*"
@@ -117,8 +117,11 @@ class SparkEngine:
         """The whole layout: Spark cuts it itself."""
         return [layout]
 
-    def scan(self, layout: Layout) -> Any:
-        """A view of the files; a line that does not have the fields of the header is marked unreadable."""
+    def scan(self, layout: Layout, plain: Mapping[str, str] | None = None) -> Any:
+        """A view of the files; a line that does not have the fields of the header is marked unreadable.
+
+        All fields of a CSV come as texts, ``plain`` or not: lines not plain could not be told from broken ones.
+        """
         reader = self._session.read
         files = [file if "://" in file else Path(file).as_uri() for file in layout.files]
         if layout.kind == "parquet":
@@ -133,9 +136,9 @@ class SparkEngine:
         columns = [f"{_name(theirs)} AS {_name(ours)}" for ours, theirs in layout.wanted.items()]
         return self._view(frame.selectExpr(*columns, f"{unreadable} AS unreadable"))
 
-    def lost_lines(self) -> int:
-        """None: unreadable lines stay in the table, marked."""
-        return 0
+    def left_over(self, layout: Layout) -> tuple[Layout | None, int]:
+        """Nothing: unreadable lines stay in the table, marked."""
+        return None, 0
 
     def text_to_time(self, column: Any, pattern: str) -> Any:
         """A timestamp or null."""
@@ -144,8 +147,7 @@ class SparkEngine:
             iso = text.re_search(f"^({ISO_PATTERN})$").ifelse(text, ibis.null("string"))
             return ibis.coalesce(self.text_to_time(text, PLAIN), iso.try_cast("timestamp"))
         # DuckDB takes several blanks for one
-        parsed = _try_to_timestamp(text.re_replace(r"[ \t-\r]+", " "), to_spark(pattern))
-        return (parsed > ibis.timestamp(LONG_AGO)).ifelse(parsed, ibis.null("timestamp"))
+        return _try_to_timestamp(text.re_replace(r"[ \t-\r]+", " "), to_spark(pattern))
 
     def text_to_number(self, column: Any) -> Any:
         """A float64 or null."""

@@ -35,10 +35,6 @@ ISO_PATTERN = (
 PLAIN = "%Y-%m-%d %H:%M:%S"
 """What every engine takes for an ISO time: this, and what the regular expression says, which all of them read."""
 
-LONG_AGO = "1900-01-01"
-"""A time read by a pattern has to be later: DuckDB makes this of ``epoch`` and ``infinity``, and where four digits of a
-year are asked for and two are there, it is long before."""
-
 _ISO_TEXT = re.compile(ISO_PATTERN)
 _SPARK = {"Y": "yyyy", "m": "M", "d": "d", "H": "H", "I": "h", "M": "m", "S": "s", "p": "a", "y": "yy", "b": "MMM"}
 
@@ -57,14 +53,14 @@ def detect(values: Sequence[str], where: str) -> str:
     if not texts:
         return ISO  # nothing to read: every record is thrown away as having no time
     enough = 0.5 * len(texts)  # the others are thrown away and counted
-    if sum(_ISO_TEXT.fullmatch(text) is not None or _reads(text, PLAIN) for text in texts) >= enough:
+    if sum(_ISO_TEXT.fullmatch(text) is not None or reads(text, PLAIN) for text in texts) >= enough:
         return ISO
-    if sum(len(text) == 14 and _reads(text, "%Y%m%d%H%M%S") for text in texts) >= enough:
+    if sum(len(text) == 14 and reads(text, "%Y%m%d%H%M%S") for text in texts) >= enough:
         return "%Y%m%d%H%M%S"  # before the epochs: both are plain digits
     numbers = [float(text) for text in texts if re.fullmatch(r"\d{9,13}(\.\d+)?", text)]
     if len(numbers) >= enough:
         return EPOCH_MS if min(numbers) > 1e11 else EPOCH
-    scores = {pattern: sum(_reads(text, pattern) for text in texts) for pattern in CANDIDATES}
+    scores = {pattern: sum(reads(text, pattern) for text in texts) for pattern in CANDIDATES}
     best = max(scores.values())
     fitting = [pattern for pattern, score in scores.items() if score == best]
     if best < enough:
@@ -128,7 +124,8 @@ def fixed_width(pattern: str) -> int | None:
     return len(re.sub(r"%[a-zA-Z]", lambda field: {"%Y": "0000", "%b": "000"}.get(field.group(), "00"), pattern))
 
 
-def _reads(text: str, pattern: str) -> bool:
+def reads(text: str, pattern: str) -> bool:
+    """Whether a text is a time in a ``strptime`` pattern."""
     try:
         datetime.strptime(text, pattern)
     except ValueError:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import ibis
@@ -13,8 +15,12 @@ from cmust.ingest.engine import Engine
 from cmust.ingest.reasons import Reason
 from cmust.ingest.sources import Layout, is_parquet
 
+LONG_AGO = -2_208_988_800
+"""Seconds: a time has to be later than 1900. DuckDB makes that moment of ``epoch`` and ``infinity``, and of a year of
+two digits, where four are asked for, one long before."""
 FAR = 1e12
 """Seconds: no time is further from 1970; keeps slot numbers in range."""
+NUMBER = re.compile(r"[+-]?[0-9]{1,15}(\.[0-9]*)?")
 
 
 def time_pattern(layout: Layout, names: list[str], given: str | None, utc: bool) -> str:
@@ -46,6 +52,30 @@ def time_pattern(layout: Layout, names: list[str], given: str | None, utc: bool)
     return patterns.pop()
 
 
+def plain_columns(layout: Layout, times: Sequence[str], numbers: Sequence[str], pattern: str) -> dict[str, str]:
+    """Which columns of a CSV an engine may read as numbers and times at once, which takes less than texts.
+
+    They are those whose first values are all written in the plainest way. That says nothing about the values that
+    follow: whatever is written otherwise comes back from the engine and is read again as text.
+
+    Returns:
+        Column -> ``number``, or the ``strptime`` pattern of its times.
+    """
+    if layout.kind != "csv" or layout.as_texts:
+        return {}
+    numbers = [*numbers, *times] if pattern in (timeformats.EPOCH, timeformats.EPOCH_MS) else numbers
+    plain = {name: "number" for name in numbers if _all(layout, name, lambda text: NUMBER.fullmatch(text) is not None)}
+    form = timeformats.PLAIN if pattern == timeformats.ISO else pattern
+    if form not in (timeformats.EPOCH, timeformats.EPOCH_MS) and timeformats.fixed_width(form) is None:
+        plain |= {name: form for name in times if _all(layout, name, lambda text: timeformats.reads(text, form))}
+    return plain
+
+
+def _all(layout: Layout, name: str, holds: Callable[[str], bool]) -> bool:
+    values = [value for value in layout.sample_of(name) if value]
+    return bool(values) and all(holds(value) for value in values)
+
+
 def blank(column: Any) -> Any:
     """Where nothing is recorded: null or a blank text. Slow for texts: to be asked only where they cannot be read."""
     return column.isnull() | (column.strip() == "") if column.type().is_string() else column.isnull()
@@ -72,7 +102,7 @@ def seconds(engine: Engine, column: Any, pattern: str, utc: bool) -> Any:
             )
         numbers = number(engine, column)
         numbers = numbers / 1000.0 if pattern == timeformats.EPOCH_MS else numbers
-        near = (numbers > -FAR) & (numbers < FAR)
+        near = (numbers > LONG_AGO) & (numbers < FAR)
         return near.ifelse(numbers.floor().cast("int64"), ibis.null("int64"))
     if not kind.is_string():
         raise IngestError(f"column '{column.get_name()}' is of type {kind}, which is not a time: name another column")
@@ -125,7 +155,8 @@ def outside_period(
 
 def _whole_seconds(time: Any) -> Any:
     """Down to the second before: the time may have fractions, and a cast to int64 would round them up."""
-    return time.epoch_seconds().floor().cast("int64")
+    whole = time.epoch_seconds().floor().cast("int64")
+    return (whole > LONG_AGO).ifelse(whole, ibis.null("int64"))
 
 
 def check_files(files: list[str]) -> None:
