@@ -1,0 +1,152 @@
+"""``cmust ingest nyc-taxi``, ``chicago``, ``beijing-air``, ``nyc-mobility``: sources whose files are known."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cmust.cli.grouped import grouped
+from cmust.cli.ingest_options import (
+    BoxOption,
+    Files,
+    Folder,
+    GridOption,
+    Interval,
+    MaxBadShare,
+    MinTotal,
+    ReportFile,
+    Start,
+    Stop,
+    To,
+    Work,
+    ZoneId,
+    ZoneName,
+    pairs,
+    parse_box,
+    rows_columns,
+    save,
+    write,
+)
+from cmust.errors import IngestError
+from cmust.ingest.clock import parse_interval
+from cmust.ingest.places import read_zones
+from cmust.ingest.recipes.beijing_air import beijing_air
+from cmust.ingest.recipes.chicago import BOX as CHICAGO_BOX
+from cmust.ingest.recipes.chicago import WEIGHTS, chicago
+from cmust.ingest.recipes.nyc_mobility import nyc_mobility
+from cmust.ingest.recipes.nyc_taxi import BOX as NYC_BOX
+from cmust.ingest.recipes.nyc_taxi import nyc_taxi
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the recipes to the commands of ``cmust ingest``."""
+    app.command("nyc-taxi")(grouped(_nyc_taxi))
+    app.command("chicago")(grouped(_chicago))
+    app.command("beijing-air")(_beijing_air)
+    app.command("nyc-mobility")(_nyc_mobility)
+
+
+def _nyc_taxi(
+    files: Files,
+    to: To,
+    work: Work,
+    zones: Annotated[
+        Path | None, typer.Option(help="Taxi zones (shapefile, GeoJSON), for files with zone ids.")
+    ] = None,
+    zone_id: ZoneId = None,
+    zone_name: ZoneName = None,
+    box: BoxOption = None,
+    grid: GridOption = "30x15",
+    min_total: MinTotal = None,
+    interval: Interval = "30min",
+    start: Start = None,
+    stop: Stop = None,
+    max_bad_share: MaxBadShare = 0.5,
+    report: ReportFile = None,
+) -> None:
+    """TLC yellow taxi trips, Appendix C.1: taxi pickup, taxi drop-off, crowd out, crowd in.
+
+    Files with coordinates (2009 to June 2016): `cmust ingest nyc-taxi 'yellow_tripdata_2016-0[1-3].csv' --to
+    nyc.zarr.zip`. Files of today: add `--zones taxi_zones.zip`.
+    """
+    rows, columns = rows_columns(grid or "30x15")
+    with work.begun() as (engine, progress):
+        made = nyc_taxi(
+            files,
+            engine,
+            zones=None if zones is None else read_zones(zones, zone_id, zone_name),
+            box=NYC_BOX if box is None else parse_box(box),
+            rows=rows,
+            columns=columns,
+            min_trips=min_total,
+            interval=parse_interval(interval),
+            start=start,
+            stop=stop,
+            max_bad_share=max_bad_share,
+            progress=progress,
+        )
+    save(made.city, made.report, to, report)
+
+
+def _chicago(
+    files: Files,
+    to: To,
+    work: Work,
+    crashes: Annotated[list[str] | None, typer.Option(help="Crashes table, for the risk; may be repeated.")] = None,
+    people: Annotated[list[str] | None, typer.Option(help="People table, for the risk; may be repeated.")] = None,
+    injury_weight: Annotated[
+        list[str] | None, typer.Option(help="'CLASS=WEIGHT', such as 'FATAL=5'; may be repeated.")
+    ] = None,
+    box: BoxOption = None,
+    grid: GridOption = "30x20",
+    min_total: MinTotal = None,
+    interval: Interval = "30min",
+    start: Start = None,
+    stop: Stop = None,
+    max_bad_share: MaxBadShare = 0.5,
+    report: ReportFile = None,
+) -> None:
+    """Chicago's taxi trips and accidents, Appendix C.1: taxi pickup, taxi drop-off, risk.
+
+    Example: `cmust ingest chicago 'taxi-*.csv' --crashes crashes.csv --people people.csv --to chicago.zarr.zip
+    --start 2023-06-01 --stop 2024-01-01`
+    """
+    rows, columns = rows_columns(grid or "30x20")
+    given = {key.upper(): _weight(value) for key, value in pairs(injury_weight, "--injury-weight").items()}
+    with work.begun() as (engine, progress):
+        made = chicago(
+            files,
+            engine,
+            crashes=crashes or (),
+            people=people or (),
+            weights=WEIGHTS | given,
+            box=CHICAGO_BOX if box is None else parse_box(box),
+            rows=rows,
+            columns=columns,
+            **({} if min_total is None else {"min_trips": min_total}),
+            interval=parse_interval(interval),
+            start=start,
+            stop=stop,
+            max_bad_share=max_bad_share,
+            progress=progress,
+        )
+    save(made.city, made.report, to, report)
+
+
+def _beijing_air(folder: Folder, to: To) -> None:
+    """Six pollutants at 12 stations, from the folder of the stations' files."""
+    write(beijing_air(folder), to)
+
+
+def _nyc_mobility(folder: Folder, to: To, start: Start = None, stop: Stop = None) -> None:
+    """Manhattan taxis and bikes of 2019, from the folder with flows-2019h1.npz and zones.geojson."""
+    write(nyc_mobility(folder, start, stop), to)
+
+
+def _weight(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError as error:
+        raise IngestError(f"--injury-weight: '{text}' is not a number") from error
