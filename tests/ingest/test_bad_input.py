@@ -189,3 +189,47 @@ def test_gz_in_one_piece_is_fine(tmp_path):
     with gzip.open(tmp_path / "a.csv.gz", "wt") as stream:
         stream.write("time,lon,lat\n2016-01-01 10:00:00,-73.5,40.5\n")
     assert run(tmp_path / "a.csv.gz", plan_of()).report.accounts[0].kept == 1
+
+
+def bad_files(folder):
+    """What was given -> files (or options) of that kind, and what the one line of the error says."""
+    late = [["2016-01-01 10:00:00", -73.5, 40.5]] * 500
+    text = "\n".join(",".join(map(str, row)) for row in late)
+    whole = write_csv(
+        folder / "whole.csv.gz", [[f"2016-01-01 10:00:{n % 60:02d}", -73.5 + n / 1e6, 40.5] for n in range(9000)]
+    )
+    (folder / "cut.csv.gz").write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
+    (folder / "empty.csv").touch()
+    (folder / "half.csv").write_text(f"time,lon,lat\n{text}\n" + "-73.5,40.5,2016-01-01 10:00:00,1\n" * 600)
+    return {
+        "wrong delimiter": ([write_csv(folder / "d.csv", GOOD), "--delimiter", ";"], "has no column 'time'"),
+        "missing column": ([write_csv(folder / "m.csv", GOOD, ("time", "long", "lat"))], "has no column 'lon'"),
+        "mixed dates": (
+            [write_csv(folder / "x.csv", [*late, *[["02.01.2016 10:00", -73.5, 40.5]] * 600])],
+            "600 time cannot be read",
+        ),
+        "cut gz": ([folder / "cut.csv.gz"], "cut.csv.gz cannot be read"),
+        "empty": ([folder / "empty.csv"], "empty.csv is empty"),
+        "schema changes": ([folder / "half.csv"], "600 line cannot be read"),
+        "swapped": (
+            [write_csv(folder / "s.csv", GOOD, ("time", "lat", "lon"))],
+            "longitude and latitude are exchanged",
+        ),
+        "nothing caught": ([write_csv(folder / "n.csv", GOOD), "--box", "10,50,11,51"], "no record is left"),
+    }
+
+
+def test_a_user_meets_one_line_and_no_city(tmp_path):
+    from cmust.cli.app import app as program
+
+    for what, (arguments, said) in bad_files(tmp_path).items():
+        out = tmp_path / "out"
+        out.mkdir()
+        box = [] if "--box" in arguments else ["--box", "-74,40,-73,41"]
+        command = ["ingest", "events", *map(str, arguments), "--to", str(out / "c.zarr.zip"), *COMMAND, *box]
+        result = CliRunner().invoke(program, [*command, "--grid", "2x2", "--work-dir", str(out)])
+        assert result.exit_code == 2, what
+        [line] = result.stderr.splitlines()
+        assert line.startswith("error: ") and said in line, what
+        assert list(out.iterdir()) == [], what
+        out.rmdir()
