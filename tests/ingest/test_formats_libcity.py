@@ -51,6 +51,23 @@ def test_points(tmp_path: Path) -> None:
     assert city.timezone == "America/Los_Angeles"
 
 
+def test_a_configuration_without_info(tmp_path: Path) -> None:
+    """metr_la.py writes none: files, columns and the length of a step are those of the folder; the .rel is not read."""
+    folder = write_points(tmp_path / "METR_LA", VALUES, GEO, ["traffic_speed"])
+    state = {"entity_id": "geo_id", "traffic_speed": "num"}
+    config = {
+        "geo": {"including_types": ["Point"], "Point": {}},
+        "usr": {"properties": {}},
+        "rel": {"including_types": ["geo"], "geo": {"cost": "num"}},
+        "dyna": {"including_types": ["state"], "state": state},
+    }
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "METR_LA.rel").write_text("rel_id,type,origin_id,destination_id,cost\n0,geo,773869,767541,13.5\n")
+    task = import_libcity(folder, SETTINGS).city.task("traffic_speed")
+    assert task.interval == 300 and task.nodes == ("773869", "767541")
+    np.testing.assert_array_equal(task.values, VALUES.astype(np.float32))
+
+
 def test_rows_are_placed_by_entity_and_time_not_by_order(tmp_path: Path) -> None:
     """metr_la.py writes the .geo in the order of one file and the .dyna in that of another."""
     folder = write_points(tmp_path / "METR_LA", VALUES, GEO, ["traffic_speed"])
