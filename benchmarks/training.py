@@ -31,7 +31,7 @@ from cmust.demo import demo_city
 from cmust.fitting import fit, make_fabric, make_head
 from cmust.machine import describe_machine
 from cmust.model import Trunk, forecast
-from cmust.rolling import Trainer, single_plan
+from cmust.rolling import Lesson, Trainer, single_plan
 from cmust.settings import make_settings
 from cmust.windows import Windows, make_windows
 
@@ -59,13 +59,13 @@ def epoch(city: City, preset: str, updates: int, rounds: int) -> dict[str, list[
         head = make_head(settings.network, city.task(task), windows[task], 0).head
         taken: list[float] = []
         Trainer(
-            make_fabric(settings, "cpu", 1),
+            make_fabric(settings.trainer.precision, "cpu", 1),
             trunk,
             {task: head},
             windows,
             single_plan([task], settings.trainer),
             settings.trainer,
-            forecast=function,
+            lesson=lambda phase, function=function: Lesson(settings.network.loss, function),
             on_event=lambda event, taken=taken: taken.append(event["seconds"]) if event["event"] == "epoch" else None,
         ).run()
         seconds[system] = taken[1:]

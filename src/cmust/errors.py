@@ -24,3 +24,7 @@ class ConfigError(CmustError):
 
 class RunError(CmustError):
     """A run folder is missing, damaged, busy, or does not fit the city it is used with."""
+
+
+class BusyError(RunError):
+    """A run folder is being written by another process."""

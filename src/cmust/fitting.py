@@ -10,7 +10,7 @@ from lightning_fabric import Fabric
 
 from cmust.assembly import describe, load_trunk, seasonal_tables, window_scores
 from cmust.city import City
-from cmust.errors import CmustError, ConfigError, RunError
+from cmust.errors import CmustError, ConfigError
 from cmust.forecaster import Forecaster, TaskModel
 from cmust.heads import HeadParts, make_head
 from cmust.identity import data_fingerprint, describe_city
@@ -108,14 +108,6 @@ def _claim(run: Run, city: City, settings: Settings, fabric: Fabric, command: st
             "source": city.source,
         },
     }
-    if run.config_file.exists():
-        found = run.config()
-        for key, theirs, ours in _differences(found, identity):
-            raise RunError(
-                f"run {run.folder} was started with {key} = {theirs!r}, not {ours!r}; use the same settings to "
-                f"resume it, or another folder"
-            )
-        return
     made = provenance(command, fabric.device)
     made = {
         "started": made.pop("when"),
@@ -123,15 +115,7 @@ def _claim(run: Run, city: City, settings: Settings, fabric: Fabric, command: st
         "processes": fabric.world_size,
         "precision": fabric._precision.precision,
     }
-    run.write_config({**identity, "made": made})
-
-
-def _differences(found: Any, wanted: Any, path: str = "") -> list[tuple[str, Any, Any]]:
-    """Leaves of ``wanted`` that ``found`` has otherwise, as (path, found, wanted)."""
-    if isinstance(wanted, dict) and isinstance(found, dict):
-        parts = [_differences(found.get(key), value, f"{path}.{key}".lstrip(".")) for key, value in wanted.items()]
-        return [difference for part in parts for difference in part]
-    return [] if found == wanted else [(path, found, wanted)]
+    run.claim(identity, made)
 
 
 def _train(fabric: Fabric, city: City, run: Run, settings: Settings, watcher: Watcher | None) -> Forecaster:

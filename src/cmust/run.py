@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from cmust.errors import RunError
+from cmust.errors import BusyError, RunError
 from cmust.files import write_text
 
 SCHEMA = 1
@@ -121,6 +121,25 @@ class Run:
         """Write ``config.json``."""
         write_text(self.config_file, json.dumps(config, indent=2) + "\n")
 
+    def claim(self, identity: dict[str, Any], made: dict[str, Any]) -> None:
+        """Write ``config.json``, or check that the run that is there is this one.
+
+        Args:
+            identity: what makes it this run, as plain JSON values.
+            made: how, kept beside it when the run begins.
+
+        Raises:
+            RunError: the folder holds another run; the first setting that differs is named.
+        """
+        if not self.config_file.exists():
+            self.write_config({**identity, "made": made})
+            return
+        for key, theirs, ours in _differences(self.config(), identity):
+            raise RunError(
+                f"run {self.folder} was started with {key} = {theirs!r}, not {ours!r}; use the same settings to "
+                f"resume it, or another folder"
+            )
+
     def append_history(self, event: dict[str, Any]) -> None:
         """Add a line to ``history.jsonl``."""
         try:
@@ -174,7 +193,8 @@ class Run:
         """Hold the run for writing; released even when the process is killed.
 
         Raises:
-            RunError: another process holds it, or the folder cannot be made.
+            BusyError: another process holds it.
+            RunError: the folder cannot be made.
         """
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -187,7 +207,7 @@ class Run:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
-                raise RunError(
+                raise BusyError(
                     f"run {self.folder} is being written by another process; wait for it or choose another folder"
                 ) from error
             yield
@@ -210,3 +230,11 @@ def read_json(path: Path, missing: str) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise RunError(f"{path} is damaged: it holds no JSON object; restore it from a copy or train again")
     return content
+
+
+def _differences(found: Any, wanted: Any, path: str = "") -> list[tuple[str, Any, Any]]:
+    """Leaves of ``wanted`` that ``found`` has otherwise, as (path, found, wanted)."""
+    if isinstance(wanted, dict) and isinstance(found, dict):
+        parts = [_differences(found.get(key), value, f"{path}.{key}".lstrip(".")) for key, value in wanted.items()]
+        return [difference for part in parts for difference in part]
+    return [] if found == wanted else [(path, found, wanted)]

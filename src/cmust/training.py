@@ -1,10 +1,10 @@
 """A plan carried out in a folder: the trainer with history, TensorBoard and resume point.
 
-Fitting, adapting and updating all go through here.
+Fitting, adapting, updating and the training of other systems all go through here.
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -13,12 +13,13 @@ import torch
 from lightning_fabric import Fabric
 from lightning_fabric.strategies.ddp import DDPStrategy
 from lightning_fabric.utilities.exceptions import MisconfigurationException
+from torch import nn
 
 from cmust.board import TensorBoard
 from cmust.errors import ConfigError, RunError, reason
 from cmust.machine import has_fast_bf16
-from cmust.model import Head, Trunk
-from cmust.rolling import Phase, Star, Trainer, TrainingConfig
+from cmust.model import Trunk
+from cmust.rolling import Lesson, Phase, Star, Trainer, TrainingConfig
 from cmust.rolling import state as store
 from cmust.run import Run
 from cmust.windows import Windows
@@ -83,12 +84,13 @@ def carry_out(
     plan: list[Phase],
     run: Run,
     fabric: Fabric,
-    trunk: Trunk,
-    heads: Mapping[str, Head],
+    trunk: nn.Module,
+    heads: Mapping[str, nn.Module],
     windows: Mapping[str, Windows],
     config: TrainingConfig,
     *,
     star: Star | None = None,
+    lesson: Callable[[Phase], Lesson] | None = None,
     watcher: Watcher | None = None,
 ) -> Outcome:
     """Train in a run folder; interrupted and called again with the same arguments, it goes on where it was.
@@ -101,13 +103,15 @@ def carry_out(
         windows: of the tasks of the plan.
         config: settings of training.
         star: for plans that begin at ``W*``.
+        lesson: what a phase teaches; of our own network when not given.
         watcher: hears of progress; of the first process only.
 
     Raises:
         RunError: the resume point is damaged or does not fit, or training diverged.
     """
     run.folder.mkdir(parents=True, exist_ok=True)
-    trunk.recompute(config.recompute)
+    if isinstance(trunk, Trunk):
+        trunk.recompute(config.recompute)
     board = TensorBoard(run.folder / "tensorboard") if fabric.is_global_zero else None
     watcher = watcher if fabric.is_global_zero else None
 
@@ -126,6 +130,7 @@ def carry_out(
         plan,
         config,
         star=star,
+        lesson=lesson,
         on_event=on_event,
         on_update=watcher.update if watcher else lambda phase, epoch: None,
         on_checkpoint=lambda trainer: _save_state(run, trainer),

@@ -5,10 +5,14 @@ Forecasting*, NeurIPS 2020; https://github.com/LeiBAI/AGCRN. Sizes as there for 
 of 64 units, graph convolutions of two terms (the node itself and its neighbours).
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
 from cmust.baselines.scene import Glimpse, Scene
+
+TRAINING: dict[str, Any] = {"loss": "mae", "rate": 3e-3, "patience": 15}
 
 
 def chebyshev(graph: Tensor, terms: int) -> Tensor:

@@ -6,11 +6,22 @@ https://github.com/chnsh/DCRNN_PyTorch. Sizes as there: two layers of 64 units i
 steps in both directions.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
 from cmust.baselines.clock_channels import with_clock
 from cmust.baselines.scene import Glimpse, Scene
+
+TRAINING: dict[str, Any] = {
+    "loss": "masked_mae",
+    "rate": 1e-2,
+    "milestones": (20, 30, 40, 50),
+    "eps": 1e-3,
+    "clip": 5.0,
+    "patience": 50,
+}
 
 
 def transitions(adjacency: Tensor) -> Tensor:

@@ -6,6 +6,8 @@ several steps ahead: three layers without growing dilation, width 32, skips of 6
 of 40, 20 neighbours, two hops, dropout 0.3.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -15,6 +17,7 @@ from cmust.baselines.scene import Glimpse, Scene
 KERNELS = (2, 3, 6, 7)
 SATURATION = 3.0
 KEPT = 0.05  # of the input of a propagation, at each hop
+TRAINING: dict[str, Any] = {"loss": "masked_mae", "weight_decay": 1e-4, "clip": 5.0, "patience": 100}
 
 
 class LearnedGraph(nn.Module):

@@ -49,6 +49,8 @@ class Glimpse(NamedTuple):
         dow: ``(B, T)`` int64, 0 is Monday.
         slot_ahead: ``(B, F)``, of the steps to be forecast.
         dow_ahead: ``(B, F)``.
+        average: ``(B, T, N, C)``, the weekly average at the input steps, standardised; for what builds on it.
+        average_ahead: ``(B, F, N, C)``, the same at the steps to be forecast.
     """
 
     values: Tensor
@@ -56,10 +58,14 @@ class Glimpse(NamedTuple):
     dow: Tensor
     slot_ahead: Tensor
     dow_ahead: Tensor
+    average: Tensor | None = None
+    average_ahead: Tensor | None = None
 
 
 def glimpse(inputs: Inputs, mean: Tensor, std: Tensor, horizon: int, slots_per_day: int) -> Glimpse:
     """What a system sees of ``inputs``; ``mean`` and ``std`` are of the training part, ``(C,)``."""
     ahead = inputs.slot[:, -1:] + torch.arange(1, horizon + 1, device=inputs.slot.device)
     dow_ahead = (inputs.dow[:, -1:] + ahead // slots_per_day) % 7
-    return Glimpse((inputs.values - mean) / std, inputs.slot, inputs.dow, ahead % slots_per_day, dow_ahead)
+    series = ((part - mean) / std for part in (inputs.values, inputs.average, inputs.average_ahead))
+    values, average, average_ahead = series
+    return Glimpse(values, inputs.slot, inputs.dow, ahead % slots_per_day, dow_ahead, average, average_ahead)

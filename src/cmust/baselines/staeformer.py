@@ -6,11 +6,22 @@ Sizes as there: width 24 each for the input, slot of the day and weekday, 80 for
 node; three layers over steps and three over nodes, four heads, feed-forward width 256, dropout 0.1.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
 from cmust.baselines.clock_channels import with_clock
 from cmust.baselines.scene import Glimpse, Scene
+
+TRAINING: dict[str, Any] = {
+    "loss": "huber",
+    "milestones": (15, 30, 50),
+    "weight_decay": 5e-4,
+    "batch_size": 16,
+    "start_epochs": 300,
+    "patience": 20,
+}  # of PEMS04, whose kind is counts
 
 
 def layer(width: int, heads: int, feed_forward: int, dropout: float) -> nn.TransformerEncoderLayer:

@@ -5,11 +5,22 @@ Multivariate Time Series Forecasting*, CIKM 2022; https://github.com/zezhishao/S
 width 32 (series, node, slot of the day, day of the week), three residual layers, dropout 0.15.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
 from cmust.baselines.clock_channels import with_clock
 from cmust.baselines.scene import Glimpse, Scene
+
+TRAINING: dict[str, Any] = {
+    "loss": "masked_mae",
+    "rate": 2e-3,
+    "milestones": (1, 50, 80),
+    "milestone_factor": 0.5,
+    "weight_decay": 1e-4,
+    "batch_size": 32,
+}
 
 
 class Residual(nn.Module):

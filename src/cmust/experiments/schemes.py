@@ -1,38 +1,29 @@
 """CMuST against the same network trained otherwise, a small MLP and the naive forecasts, at equal numbers of updates.
 
 Cells: ``cmust`` (rolling), ``alone`` (each task by itself, as many updates as the rolling scheme gives that task),
-    ``joint`` (all tasks
-mixed, as many updates in all), ``no_freezing`` (rolling without the consistency maintainer), ``residual_mlp``. Every
-cell is resumable and may run in its own process; ``collect`` renders what is there.
+``joint`` (all tasks mixed, as many updates in all), ``no_freezing`` (rolling without the consistency maintainer),
+``residual_mlp``. Every cell is resumable and may run in its own process; ``collect`` renders what is there.
 """
 
 import json
 import math
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import torch
-from lightning_fabric import Fabric
-from torch import Tensor
-
-from cmust.baselines import residual_mlp
+from cmust.baselines.train import train
 from cmust.city import City
 from cmust.errors import ConfigError, RunError
-from cmust.evaluation import SYSTEM, evaluate, score_systems
+from cmust.evaluation import SYSTEM, evaluate
 from cmust.experiments.markdown import score_rows
 from cmust.files import write_text
 from cmust.fitting import fit
-from cmust.model import model_config
-from cmust.rolling import Trainer, TrainingConfig, epochs_by_task, rolling_plan, single_plan, training_config
+from cmust.rolling import TrainingConfig, epochs_by_task, rolling_plan
 from cmust.run import Run, read_json
 from cmust.settings import Settings, make_settings
 from cmust.training import Watcher
-from cmust.windows import Windows, make_windows
 
 RUNS = ("cmust", "alone", "joint", "no_freezing")
 CELLS = (*RUNS, "residual_mlp")
-MLP_EPOCHS = 20
 
 
 def run_cell(
@@ -62,7 +53,7 @@ def run_cell(
     if scores.exists():
         return read_json(scores, "")
     if cell == "residual_mlp":
-        return _run_mlp(city, scores, base)
+        return _run_mlp(city, target, base, watcher)
     fit(city, target, watcher=watcher, **cell_settings(cell, city, base))
     return evaluate(target, city)
 
@@ -94,50 +85,28 @@ def _check_budget(training: TrainingConfig) -> None:
         )
 
 
-def _run_mlp(city: City, target: Path, settings: Settings) -> dict[str, Any]:
+def _run_mlp(city: City, folder: Path, settings: Settings, watcher: Watcher | None) -> dict[str, Any]:
     """The MLP alone on each task, trained to convergence on validation (its updates are a hundredth of the network's
     cost).
     """
-    config = model_config(
-        "paper", loss="mae", prompt="free", input_steps=settings.network.input_steps, horizon=settings.network.horizon
-    )
-    city = city.select(tasks=settings.tasks)
-    windows = make_windows(city, settings.protocol, config.input_steps, config.horizon)
-    training = training_config(
-        "paper",
-        seed=settings.trainer.seed,
-        start_epochs=MLP_EPOCHS,
-        patience=MLP_EPOCHS,
-        schedule="cosine",
-        rate=2e-3,
-        precision="32-true",
-    )
-    tasks = {}
-    for name, each in windows.items():
-        torch.manual_seed(training.seed)
-        network = residual_mlp.ResidualMLP(config, 86_400 // city.interval, each.channels)
-        head = residual_mlp.NodeHead(each.n_nodes, each.scaler.mean, each.scaler.std)
-        events: list[dict[str, Any]] = []
-        Trainer(
-            Fabric(accelerator="cpu", devices=1),
-            network,
-            {name: head},
-            {name: each},
-            single_plan([name], training),
-            training,
-            forecast=residual_mlp.forecast,
-            on_event=events.append,
-        ).run()
-        with torch.no_grad():
-            scores = score_systems(each, each.split.starts["test"], {"residual_mlp": _system(network, head)})
-        tasks[name] = {"systems": scores, "updates": events[-1]["updates"], "seconds": events[-1]["seconds"]}
-    result = {"tasks": tasks, "training": training.model_dump(mode="json")}
-    write_text(target, json.dumps(result, indent=1) + "\n")
+    city, config = city.select(tasks=settings.tasks), settings.network
+    trained = {
+        name: train(
+            "residual_mlp",
+            city,
+            folder / name,
+            [name],
+            protocol=settings.protocol,
+            input_steps=config.input_steps,
+            horizon=config.horizon,
+            watcher=watcher,
+            seed=settings.trainer.seed,
+        )
+        for name in city.tasks
+    }
+    result = {"tasks": {name: {**each["tasks"][name], **each["cost"]} for name, each in trained.items()}}
+    write_text(folder / "evaluation.json", json.dumps(result, indent=1) + "\n")
     return result
-
-
-def _system(network: residual_mlp.ResidualMLP, head: residual_mlp.NodeHead) -> Callable[[Windows, Tensor], Tensor]:
-    return lambda windows, starts: residual_mlp.forecast(network, head, windows.inputs(starts))
 
 
 def collect(folder: Path) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from cmust.rolling.config import TrainingConfig, changed_training, training_config
+from cmust.rolling.lesson import Lesson, Objective
 from cmust.rolling.plan import (
     PLANS,
     Phase,
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "PLANS",
+    "Lesson",
+    "Objective",
     "Phase",
     "Stability",
     "Star",

@@ -1,15 +1,14 @@
 """One epoch loop for everything: the rolling scheme, one task alone, all tasks jointly.
 
-Runs on Lightning Fabric: CPU or GPU, fp32 or bf16, one process or several. Every epoch draws its randomness from
-    (seed, phase, epoch,
-rank), so that a run resumed at any epoch repeats the uninterrupted one bit for bit on one machine.
+Runs on Lightning Fabric: CPU or GPU, fp32 or bf16, one process or several. Every epoch draws its randomness from (seed,
+phase, epoch, rank), so that a run resumed at any epoch repeats the uninterrupted one bit for bit on one machine.
 """
 
 import copy
 import hashlib
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,30 +18,28 @@ from lightning_fabric.wrappers import _FabricModule
 from torch import Tensor, nn
 
 from cmust.errors import CityError, RunError
-from cmust.model import Inputs, ModelConfig, forecast
 from cmust.model.losses import counted, loss_terms
 from cmust.rolling.config import TrainingConfig
+from cmust.rolling.lesson import Lesson, lesson_of
 from cmust.rolling.plan import Phase, rate_factor
 from cmust.rolling.stability import Hold, Stability, Star
 from cmust.rolling.state import Saved
 from cmust.windows import Part, Windows
 
 Weights = dict[str, Tensor]
-Forecast = Callable[[Any, Any, Inputs], Tensor]  # trunk, head, inputs -> (B, F, N, C) in original units
 
 
 class Ensemble(nn.Module):
     """The trunk and the heads of a phase as one module, so that Fabric can wrap it."""
 
-    def __init__(self, trunk: nn.Module, heads: Mapping[str, nn.Module], forecast: Forecast) -> None:
+    def __init__(self, trunk: nn.Module, heads: Mapping[str, nn.Module]) -> None:
         super().__init__()
         self.trunk = trunk
         self.heads = nn.ModuleDict(heads)
-        self._forecast = forecast
 
-    def forward(self, task: str, inputs: Inputs) -> Tensor:
-        """Forecast of ``task`` in original units, ``(B, F, N, C)``."""
-        return self._forecast(self.trunk, self.heads[task], inputs)
+    def forward(self, task: str, compute: Callable[..., Tensor], *of: Any) -> Tensor:
+        """What ``compute`` makes of trunk, head of ``task`` and the rest: a forecast, or an objective."""
+        return compute(self.trunk, self.heads[task], *of)
 
 
 @dataclass
@@ -65,13 +62,13 @@ class Trainer:
 
     Args:
         fabric: launched.
-        trunk: freshly initialised shared weights, updated in place; its ``config`` tells loss and kind of prompt.
+        trunk: freshly initialised shared weights, updated in place.
         heads: one per task, updated in place.
         windows: per task, on Fabric's device.
         plan: the phases.
         config: settings.
         star: ``W*`` and its frozen part, where rolling has ended before; a plan may then begin there.
-        forecast: of the network; another system's own.
+        lesson: what a phase teaches; as the trunk's ``config`` says when not given.
         on_event: called with every event (a dictionary: an epoch, or the end of a phase) on rank 0.
         on_update: called after every optimiser step with the phase and its epoch (for progress bars).
         on_checkpoint: called on rank 0 when the state is complete and may be saved.
@@ -88,17 +85,20 @@ class Trainer:
         config: TrainingConfig,
         *,
         star: Star | None = None,
-        forecast: Forecast = forecast,
+        lesson: Callable[[Phase], Lesson] | None = None,
         on_event: Callable[[dict[str, Any]], None] = lambda event: None,
         on_update: Callable[[Phase, int], None] = lambda phase, epoch: None,
         on_checkpoint: Callable[["Trainer"], None] = lambda trainer: None,
         on_delivery: Callable[[str, dict[str, Weights]], None] = lambda task, weights: None,
     ) -> None:
         self.fabric, self.trunk, self.heads, self.windows = fabric, trunk, heads, windows
-        self.plan, self.config, self._forecast = plan, config, forecast
+        self.plan, self.config = plan, config
         self._on_event, self._on_update = on_event, on_update
         self._on_checkpoint, self._on_delivery = on_checkpoint, on_delivery
-        self.network: ModelConfig = trunk.config  # type: ignore[assignment]
+        self._lessons = {
+            phase.name: lesson(phase) if lesson else lesson_of(trunk.config, config)  # type: ignore[arg-type]
+            for phase in plan
+        }
         self._initial = copy.deepcopy(trunk.state_dict())
         self.star: Weights | None = None
         self.stability = Stability(trunk.named_parameters())
@@ -131,9 +131,9 @@ class Trainer:
 
     def _check_targets(self) -> None:
         """Without a target the loss would be 0, and the last epoch as good as any."""
-        kind = self.network.loss
         parts: tuple[Part, ...] = ("train", "validation")
-        for task in sorted({task for phase in self.plan for task in phase.tasks}):
+        learned = {(task, self._lessons[phase.name].loss) for phase in self.plan for task in phase.tasks}
+        for task, kind in sorted(learned):
             windows = self.windows[task]
             for part in parts:
                 batches = windows.split.starts[part].split(64)
@@ -165,15 +165,17 @@ class Trainer:
 
     def _prepare(self, phase: Phase) -> tuple[_FabricModule, Any, Hold]:
         """A new optimiser over what is not frozen."""
+        lesson = self._lessons[phase.name]
         shared = self.stability.trainable()
+        if lesson.parameters is not None:
+            shared = self._only(shared, lesson.parameters)
         names = {id(parameter): f"trunk.{name}" for name, parameter in self.trunk.named_parameters()}
         heads = {task: self.heads[task] for task in phase.tasks}
         own = [
             (f"{task}.{name}", parameter) for task, head in heads.items() for name, parameter in head.named_parameters()
         ]
         self._trained = [(names[id(parameter)], parameter) for parameter in shared] + own
-        # FC_p learns at gamma in every phase; a free prompt at the phase's rate (docs/method.md).
-        own_rate = phase.rate if self.network.prompt == "free" else self.config.rate
+        own_rate = lesson.own_rate or phase.rate
         groups = [
             {"params": shared, "lr": phase.rate, "base": phase.rate},
             {"params": [parameter for _, parameter in own], "lr": own_rate, "base": own_rate},
@@ -188,8 +190,16 @@ class Trainer:
         optimizer = kind(groups, eps=self.config.eps, weight_decay=self.config.weight_decay)
         self._restore_steps(optimizer)
         self._optimizer = optimizer
-        network, wrapped = self.fabric.setup(Ensemble(self.trunk, heads, self._forecast), optimizer)
+        network, wrapped = self.fabric.setup(Ensemble(self.trunk, heads), optimizer)
         return network, wrapped, self.stability.partly_frozen()
+
+    @staticmethod
+    def _only(trainable: list[nn.Parameter], taught: Sequence[nn.Parameter]) -> list[nn.Parameter]:
+        """Those of ``trainable`` that a lesson teaches; the others stop asking for gradients."""
+        wanted = {id(parameter) for parameter in taught}
+        for parameter in trainable:
+            parameter.requires_grad_(id(parameter) in wanted)
+        return [parameter for parameter in trainable if parameter.requires_grad]
 
     def _restore_steps(self, optimizer: torch.optim.Optimizer) -> None:
         """Put back the optimiser's moments after a resume; they live where their parameter does, its step count on
@@ -323,7 +333,9 @@ class Trainer:
         world = self.fabric.world_size
         mine = starts[self.fabric.global_rank :: world] if world > 1 else starts
         parts = mine.split(self._pass_size(task))
-        count = sum((self._count(task, part) for part in parts), start=mine.new_zeros(()))
+        kind = self._lessons[phase.name].loss
+        counts = (counted(kind, *self.windows[task].targets(part)).sum() for part in parts)
+        count = sum(counts, start=mine.new_zeros(()))
         count = (self._everyone(count) if world > 1 else count).clamp(min=1)
         loss = torch.zeros((), device=mine.device)
         for index, part in enumerate(parts):
@@ -337,17 +349,26 @@ class Trainer:
         """Windows that go through the network at once."""
         return self.config.windows_per_pass or min(self.config.batch_size, self.windows[task].pass_size)
 
-    def _count(self, task: str, starts: Tensor) -> Tensor:
-        """How many targets of the windows the loss counts."""
-        return counted(self.network.loss, *self.windows[task].targets(starts)).sum()
-
     def _terms(self, phase: Phase, network: nn.Module, task: str, starts: Tensor) -> tuple[Tensor, Tensor]:
-        windows, kind = self.windows[task], self.network.loss
-        truth, valid = windows.targets(starts)
-        total, count = loss_terms(kind, network(task, windows.inputs(starts)), truth, valid, windows.scaler.std)
-        if kind == "masked_mae" and len(phase.tasks) > 1:
-            total = total / windows.scaler.std.mean()  # original units of different tasks do not add up
-        return total, count
+        """Sum and count of the lesson's loss over windows; an objective counts once for every target."""
+        windows, lesson = self.windows[task], self._lessons[phase.name]
+        inputs, (truth, valid) = windows.inputs(starts), windows.targets(starts)
+
+        def terms(forecast: Tensor) -> tuple[Tensor, Tensor]:
+            total, count = loss_terms(lesson.loss, forecast, truth, valid, windows.scaler.std)
+            if lesson.loss == "masked_mae" and len(phase.tasks) > 1:
+                total = total / windows.scaler.std.mean()  # original units of different tasks do not add up
+            return total, count
+
+        def score(forecast: Tensor) -> Tensor:
+            total, count = terms(forecast)
+            return total / count.clamp(min=1)
+
+        by_forecast = lesson.objective is None or not network.training
+        if lesson.forecast is not None and by_forecast:
+            return terms(network(task, lesson.forecast, inputs))
+        count = counted(lesson.loss, truth, valid).sum()
+        return network(task, lesson.objective, inputs, truth, self.state.epoch, score) * count, count
 
     @torch.no_grad()
     def _validate(self, phase: Phase, network: _FabricModule) -> float:
@@ -371,7 +392,7 @@ class Trainer:
         earlier tasks have lost to later ones (C.3).
         """
         tasks = dict.fromkeys(task for each in self.plan[: self.phase_index + 1] for task in each.tasks)
-        network = Ensemble(self.trunk, {task: self.heads[task] for task in tasks}, self._forecast).eval()
+        network = Ensemble(self.trunk, {task: self.heads[task] for task in tasks}).eval()
         with self.fabric.autocast():
             return {
                 task: self.state.best_loss if task in phase.tasks else self._validation_loss(phase, network, task)
