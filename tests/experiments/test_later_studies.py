@@ -78,7 +78,8 @@ def test_cold_start(city: Path, tmp_path: Path) -> None:
     )
     assert "other" in other
     assert "unknown cell 'metro'" in experiment("coldstart", city, tmp_path, "--cells", "metro", code=2)
-    assert "not a number of days" in experiment("coldstart", city, tmp_path, "--days", "7,x", code=2)
+    wrong = experiment("coldstart", city, tmp_path, "--days", "7,x", code=2)
+    assert "--days has 'x', which is not a whole number from 1 on" in wrong
 
 
 def test_new_places(city: Path, tmp_path: Path) -> None:

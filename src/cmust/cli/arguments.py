@@ -20,3 +20,21 @@ def is_first_process() -> bool:
 def shown_command(*words: object) -> str:
     """A command of this program to be copied into a shell, whatever stands in its paths."""
     return shlex.join(["cmust", *map(str, words)])
+
+
+def names(given: str | None) -> list[str] | None:
+    """What stands between the commas; None where nothing was given."""
+    return [name.strip() for name in given.split(",")] if given else None
+
+
+def whole(option: str, text: str, least: int) -> int:
+    """A whole number.
+
+    Raises:
+        ConfigError: it is none, or below ``least``.
+    """
+    from cmust.errors import ConfigError
+
+    if not text.isdecimal() or int(text) < least:
+        raise ConfigError(f"{option} has {text!r}, which is not a whole number from {least} on")
+    return int(text)

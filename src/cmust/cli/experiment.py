@@ -6,7 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
-from cmust.cli.arguments import CityFile
+from cmust.cli import paper
+from cmust.cli.arguments import CityFile, names, whole
 
 Folder = Annotated[Path, typer.Argument(metavar="FOLDER", help="Where the cells and the table go.")]
 Config = Annotated[
@@ -49,7 +50,7 @@ def schemes(
     from cmust.experiments.schemes import CELLS, collect, render, run_cell
 
     data = open_city(city)
-    for cell in _names(cells) or list(CELLS):
+    for cell in names(cells) or list(CELLS):
         with training_watcher() as watcher:
             run_cell(cell, data, folder, _settings(config), watcher)
     _write_table(folder, collect, render)
@@ -78,8 +79,8 @@ def coldstart(
     from cmust.experiments.coldstart import collect, default_cut, render, run_cell
 
     data = open_city(city)
-    lengths = [_whole(length) for length in _names(days) or []]
-    for cell in _names(cells) or list(data.tasks):
+    lengths = [whole("--days", length, least=1) for length in names(days) or []]
+    for cell in names(cells) or list(data.tasks):
         with training_watcher() as watcher:
             run_cell(cell, data, folder, _settings(config), cut=cut or default_cut(data), days=lengths, watcher=watcher)
     _write_table(folder, collect, render)
@@ -102,7 +103,7 @@ def newplaces(city: CityFile, folder: Folder, config: Config = None, cells: Cell
     from cmust.experiments.newplaces import collect, render, run_cell
 
     data = open_city(city)
-    for cell in _names(cells) or list(data.tasks):
+    for cell in names(cells) or list(data.tasks):
         with training_watcher() as watcher:
             run_cell(cell, data, folder, _settings(config), cut=cut or default_cut(data), watcher=watcher)
     _write_table(folder, collect, render)
@@ -131,20 +132,12 @@ def updating(
     from cmust.experiments.updating import collect, render, run_study
 
     with training_watcher() as watcher:
-        run_study(open_city(city), folder, _settings(config), cuts=_names(cuts) or [], watcher=watcher)
+        run_study(open_city(city), folder, _settings(config), cuts=names(cuts) or [], watcher=watcher)
     _write_table(folder, collect, render)
 
 
-def _names(given: str | None) -> list[str] | None:
-    return [name.strip() for name in given.split(",")] if given else None
-
-
-def _whole(text: str) -> int:
-    from cmust.errors import ConfigError
-
-    if not text.isdecimal() or not int(text):
-        raise ConfigError(f"--days has {text!r}, which is not a number of days; give such as 7,14,28")
-    return int(text)
+for _command in (paper.table1, paper.table2, paper.fig3, paper.fig4b, paper.fig6, paper.render):
+    app.command()(_command)
 
 
 def _settings(config: Path | None) -> dict[str, Any]:

@@ -1,0 +1,167 @@
+"""How long a cell may train: a few updates (``smoke``), equal wall time (``minutes N``), or as published (``full``)."""
+
+import json
+import re
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from cmust.errors import ConfigError
+from cmust.files import write_text
+from cmust.rolling import Phase
+from cmust.run import read_json
+
+SMOKE_UPDATES = 3
+PROBED_UPDATES = 5
+VALIDATION_SHARE = 0.25
+PROBE = {"start_epochs": 1, "updates_per_epoch": PROBED_UPDATES}
+"""Training settings of the run that is timed."""
+
+
+class Pace(NamedTuple):
+    """Seconds of an update and of a pass over the validation part, in one phase."""
+
+    update: float
+    validation: float
+
+
+class Stopwatch:
+    """A watcher that times phases of one epoch each; the first update, which warms up, does not count."""
+
+    def __init__(self) -> None:
+        self.paces: list[Pace] = []
+        self._updates: list[float] = []
+
+    def plan(self, phases: list[Phase], updates: list[int]) -> None:
+        """Nothing to prepare."""
+
+    def update(self, phase: Phase, epoch: int) -> None:
+        """Note the time."""
+        self._updates.append(time.perf_counter())
+
+    def event(self, event: dict[str, Any]) -> None:
+        """The end of an epoch: what came after the last update was validation."""
+        if event["event"] == "epoch":
+            first, last, now = self._updates[0], self._updates[-1], time.perf_counter()
+            self.paces.append(Pace((last - first) / max(len(self._updates) - 1, 1), now - last))
+            self._updates = []
+
+
+class Part(NamedTuple):
+    """A phase of the training to be planned: the setting that says how many epochs, and its pace."""
+
+    setting: str
+    pace: Pace
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What every cell gets.
+
+    Attributes:
+        kind: ``smoke``, ``minutes`` or ``full``.
+        minutes: of training, for each task that a cell serves.
+    """
+
+    kind: str
+    minutes: float = 0.0
+
+    @classmethod
+    def parse(cls, text: str) -> "Budget":
+        """From ``smoke``, ``full`` or ``minutes N``.
+
+        Raises:
+            ConfigError: it is none of them.
+        """
+        if text in ("smoke", "full"):
+            return cls(text)
+        found = re.fullmatch(r"minutes[ =:]([0-9]+(?:\.[0-9]+)?)", text)
+        if not found or not float(found[1]):
+            raise ConfigError(f"budget {text!r} is not known; give smoke, full, or 'minutes N' with N above 0")
+        return cls("minutes", float(found[1]))
+
+    def __str__(self) -> str:
+        """As it is given."""
+        return f"minutes {self.minutes:g}" if self.kind == "minutes" else self.kind
+
+    def settle(
+        self,
+        folder: Path,
+        tasks: int,
+        training: dict[str, Any],
+        batches: int,
+        probe: Callable[[Path], Sequence[Part]],
+    ) -> dict[str, Any]:
+        """What of its training settings a cell changes to keep within the budget, and why; settled once and kept.
+
+        Args:
+            folder: of the cell; a cell that resumes finds there what was settled.
+            tasks: how many tasks the cell serves.
+            training: its settings by their names, as published: those that end in ``_epochs``, and ``milestones``.
+            batches: of a whole pass over the training part.
+            probe: times a few updates of every phase, in a folder that is removed afterwards.
+
+        Returns:
+            ``{"training": changes, ...}``: what the record of the cell says of its budget.
+        """
+        epochs = {key: value for key, value in training.items() if key.endswith("_epochs")}
+        if self.kind == "full":
+            return {"budget": str(self), "training": {}}
+        if self.kind == "smoke":
+            few = dict.fromkeys(epochs, 1)
+            return {"budget": str(self), "training": {**few, "updates_per_epoch": SMOKE_UPDATES}}
+        file = folder / "budget.json"
+        if not file.exists():
+            timed = folder / "timed"
+            shutil.rmtree(timed, ignore_errors=True)
+            parts = probe(timed)
+            shutil.rmtree(timed, ignore_errors=True)
+            seconds = 60 * self.minutes * tasks
+            settled = {
+                "budget": str(self),
+                "seconds": seconds,
+                "paces": [{"setting": part.setting, **part.pace._asdict()} for part in parts],
+                "training": fit_into(seconds, parts, training, batches),
+            }
+            write_text(file, json.dumps(settled) + "\n")
+        return read_json(file, "")
+
+
+def fit_into(seconds: float, parts: Sequence[Part], training: dict[str, Any], batches: int) -> dict[str, Any]:
+    """Training settings that take about so many seconds.
+
+    All epoch counts and milestones are scaled alike: down until validation takes at most a quarter of the time, up
+    where whole passes over the training part leave time over. The updates of an epoch fill the time; no phase ends
+    early.
+
+    Args:
+        seconds: to be spent.
+        parts: the phases.
+        training: the settings as published.
+        batches: of a whole pass.
+    """
+    keys = {part.setting for part in parts}
+
+    def total(cost: Callable[[Pace], float], epochs: dict[str, int]) -> float:
+        return sum(epochs[part.setting] * cost(part.pace) for part in parts)
+
+    def scaled(factor: float) -> dict[str, int]:
+        return {key: max(1, round(factor * training[key])) for key in sorted(keys)}
+
+    def updates(epochs: dict[str, int]) -> int:
+        left = seconds - total(lambda pace: pace.validation, epochs)
+        return max(1, int(left / total(lambda pace: pace.update, epochs)))
+
+    published = {key: training[key] for key in keys}
+    factor = min(1.0, VALIDATION_SHARE * seconds / max(total(lambda pace: pace.validation, published), 1e-9))
+    epochs = scaled(factor)
+    if updates(epochs) > batches:
+        factor = seconds / total(lambda pace: batches * pace.update + pace.validation, published)
+        epochs = scaled(factor)
+    changes: dict[str, Any] = {**epochs, "updates_per_epoch": min(updates(epochs), batches)}
+    if training.get("milestones"):
+        changes["milestones"] = [max(1, round(factor * epoch)) for epoch in training["milestones"]]
+    return {**changes, "patience": max(epochs.values())}

@@ -1,0 +1,62 @@
+"""Figure 6: width of the prompts, heads of attention, threshold of freezing, one changed at a time."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from statistics import mean
+from typing import Any
+
+from cmust.experiments.engine import Cell, Record
+from cmust.experiments.study import Experiment, title
+from cmust.experiments.table import Table, rows_of
+from cmust.experiments.work import Terms, changed
+
+SWEEPS: dict[str, tuple[Any, ...]] = {
+    "d_p": (18, 36, 72, 108, 144),
+    "heads": (1, 2, 4, 8, 16),
+    "delta": (1e-4, 1e-5, 1e-6, 1e-7),
+}
+VARIATIONS = tuple(f"{name}={value:g}" for name, values in SWEEPS.items() for value in values)
+
+
+def cells(tasks: Sequence[str], system: str, seeds: Sequence[int]) -> list[Cell]:
+    """Seed by seed."""
+    return [Cell(system, tuple(tasks), seed, variation) for seed in seeds for variation in VARIATIONS]
+
+
+def vary(terms: Terms, cell: Cell) -> Terms:
+    """The settings with one changed; widths that its number of heads does not divide are rounded up.
+
+    The self-interactions are as wide as the representation, as published; ``delta`` is the paper's, of the variance
+    itself.
+    """
+    name, _, text = cell.variation.partition("=")
+    if name == "delta":
+        training = {"delta": float(text), "delta_unit": "absolute"}
+        return replace(terms, settings=changed(terms.settings, {"training": training}))
+    network = terms.of(cell).network
+    wanted = network.model_copy(update={name: int(text)})
+    whole = wanted.d_h if name == "d_p" else network.self_width
+    widths = {"self_width": _rounded(whole, wanted.heads), "cross_width": _rounded(network.cross_width, wanted.heads)}
+    return replace(terms, settings=changed(terms.settings, {"model": {name: int(text), **widths}}))
+
+
+def _rounded(width: int, heads: int) -> int:
+    return -(-width // heads) * heads
+
+
+def table(config: dict[str, Any], records: Sequence[Record]) -> Table:
+    """A row for each value, with the share of the shared weights that was frozen in the end."""
+    frozen: dict[str, list[float]] = {}
+    for record in records:
+        frozen.setdefault(record["cell"]["variation"], []).append(record["cost"]["frozen_share"])
+    labels = {each: f"{each} (frozen {mean(frozen[each]):.1%})" for each in VARIATIONS if each in frozen}
+    rows = rows_of(records, labels, key=lambda cell, system: str(cell["variation"]))
+    presets = sorted({record["cell"]["system"] for record in records})
+    notes = [
+        f"Preset: {', '.join(presets)}. One setting is changed at a time. The self-interactions are as wide as the "
+        f"representation; widths are rounded up to a multiple of the heads. delta is of the variance itself.",
+    ]
+    return Table(title(config), tuple(config["tasks"]), rows, notes)
+
+
+FIG6 = Experiment("fig6", table, vary)

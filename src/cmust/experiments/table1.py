@@ -1,0 +1,57 @@
+"""Table 1: other systems and CMuST on every task of a city, beside the naive forecasts."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from cmust.baselines.registry import SYSTEMS
+from cmust.errors import ConfigError
+from cmust.experiments.engine import Cell, Record
+from cmust.experiments.study import Experiment, title
+from cmust.experiments.table import Table, costs, rows_of
+from cmust.experiments.work import CMUST, NAIVE_CELL
+
+NAIVE_LABELS = {
+    "last_value": "last value",
+    "yesterday": "same slot yesterday",
+    "last_week": "same slot last week",
+    "weekly_average": "weekly average",
+    "scaled_weekly_average": "weekly average, scaled to the recent level",
+}
+CMUST_LABELS = {name: f"CMuST, {preset}" for name, preset in CMUST.items()}
+LABELS = {**NAIVE_LABELS, **{name: system.label for name, system in SYSTEMS.items()}, **CMUST_LABELS}
+ALL = (NAIVE_CELL, *SYSTEMS, *CMUST)
+
+
+def cells(tasks: Sequence[str], systems: Sequence[str], seeds: Sequence[int], variation: str = "") -> list[Cell]:
+    """Seed by seed; a system that takes one task at a time has a cell for each task, the others one for all.
+
+    Raises:
+        ConfigError: a system is unknown.
+    """
+    for name in systems:
+        if name not in ALL:
+            raise ConfigError(f"unknown system {name!r}; choose among {', '.join(ALL)}")
+    wanted = [name for name in ALL if name in systems]
+    made = [Cell(NAIVE_CELL, tuple(tasks), 0, variation)] if NAIVE_CELL in wanted else []
+    for seed in seeds:
+        for name in wanted:
+            if name in CMUST or (name in SYSTEMS and SYSTEMS[name].together):
+                made.append(Cell(name, tuple(tasks), seed, variation))
+            elif name in SYSTEMS:
+                made += [Cell(name, (task,), seed, variation) for task in tasks]
+    return made
+
+
+def table(config: dict[str, Any], records: Sequence[Record]) -> Table:
+    """A row for every system that has a finished cell."""
+    notes = [
+        "A cell is a task; of systems marked with * and of CMuST, which serve all tasks at once, it is all of them, "
+        "with as many times the minutes where the budget is minutes.",
+        "",
+        *costs(records, LABELS),
+    ]
+    together = {name: f"{system.label} *" for name, system in SYSTEMS.items() if system.together}
+    return Table(title(config), tuple(config["tasks"]), rows_of(records, {**LABELS, **together}), notes)
+
+
+TABLE1 = Experiment("table1", table)

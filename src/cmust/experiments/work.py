@@ -1,0 +1,177 @@
+"""What a cell does: naive forecasts, another system, or CMuST in one of its presets, within a budget."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from cmust.baselines.registry import find_system
+from cmust.baselines.train import recipe, train
+from cmust.city import City
+from cmust.errors import ConfigError
+from cmust.evaluation import SYSTEM, evaluate, score_systems
+from cmust.experiments.budget import PROBE, Budget, Pace, Part, Stopwatch
+from cmust.experiments.engine import Cell, Record
+from cmust.fitting import fit
+from cmust.forecaster import Forecaster
+from cmust.machine import provenance
+from cmust.naive import NAIVE
+from cmust.rolling import rolling_plan
+from cmust.run import Run
+from cmust.settings import Settings, make_settings
+from cmust.training import Watcher
+from cmust.windows import make_windows
+
+NAIVE_CELL = "naive"
+CMUST = {"cmust_paper": "paper", "cmust_reference": "reference", "cmust_tuned": "tuned"}
+EPOCHS_OF = {"start": "start_epochs", "roll": "rolling_epochs", "refine": "refine_epochs"}
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What all cells of an experiment have in common.
+
+    Attributes:
+        city: the tasks of the comparison.
+        budget: of every cell.
+        settings: as of ``Settings``: ``protocol`` and the windows of ``model`` for all systems, the rest of ``model``
+            and ``training`` for CMuST.
+        accelerator: Fabric's.
+    """
+
+    city: City
+    budget: Budget
+    settings: dict[str, Any] = field(default_factory=dict)
+    accelerator: str = "auto"
+
+    def __post_init__(self) -> None:
+        """Refuse settings that the cells themselves decide."""
+        for key in ("preset", "scheme", "tasks"):
+            if key in self.settings:
+                raise ConfigError(f"{key} is not for the settings of an experiment: its cells have their own")
+
+    def of(self, cell: Cell) -> Settings:
+        """The settings of a cell's run; of another system only ``protocol`` and the windows mean something."""
+        training = {"precision": "32-true", **self.settings.get("training", {}), "seed": cell.seed}
+        preset = CMUST.get(cell.system, "tuned")
+        return make_settings(**{**self.settings, "preset": preset, "tasks": cell.tasks, "training": training})
+
+
+def changed(settings: dict[str, Any], changes: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """Settings with some of their tables changed."""
+    return {**settings, **{table: {**settings.get(table, {}), **values} for table, values in changes.items()}}
+
+
+def work(cell: Cell, folder: Path, terms: Terms, watcher: Watcher | None = None) -> Record:
+    """Compute a cell: what it cost, and its scores on the test part by task.
+
+    Args:
+        cell: which.
+        folder: its own; interrupted, it goes on there.
+        terms: of the experiment.
+        watcher: hears of progress.
+
+    Raises:
+        ConfigError: there is no such system, or a setting does not fit.
+    """
+    if cell.system == NAIVE_CELL:
+        return _naive(cell, terms)
+    if cell.system in CMUST:
+        return _cmust(cell, folder, terms, watcher)
+    return _other(cell, folder, terms, watcher)
+
+
+def _naive(cell: Cell, terms: Terms) -> Record:
+    settings = terms.of(cell)
+    windows = make_windows(terms.city, settings.protocol, settings.network.input_steps, settings.network.horizon)
+    tasks = {}
+    for name in cell.tasks:
+        starts = windows[name].split.starts["test"]
+        tasks[name] = {"windows": len(starts), "systems": score_systems(windows[name], starts, dict(NAIVE))}
+    return {"made": provenance(None, torch.device("cpu")), "tasks": _brief(tasks)}
+
+
+def _other(cell: Cell, folder: Path, terms: Terms, watcher: Watcher | None) -> Record:
+    settings = terms.of(cell)
+    shape = {
+        "protocol": settings.protocol,
+        "input_steps": settings.network.input_steps,
+        "horizon": settings.network.horizon,
+        "accelerator": terms.accelerator,
+        "seed": cell.seed,
+    }
+    _, published = recipe(find_system(cell.system))
+
+    def probe(place: Path) -> Sequence[Part]:
+        watch = Stopwatch()
+        train(cell.system, terms.city, place, cell.tasks, watcher=watch, **shape, **PROBE)
+        return [Part("start_epochs", pace) for pace in watch.paces]
+
+    chosen = {key: getattr(published, key) for key in ("start_epochs", "milestones")}
+    batches = _batches(terms, settings, published.batch_size)
+    settled = terms.budget.settle(folder, len(cell.tasks), chosen, batches, probe)
+    done = train(cell.system, terms.city, folder / "run", cell.tasks, watcher=watcher, **shape, **settled["training"])
+    cost = {**done["cost"], "parameters": done["parameters"]}
+    return {"made": done["made"], "budget": settled, "cost": cost, "tasks": _brief(done["tasks"], cell.system)}
+
+
+def _cmust(cell: Cell, folder: Path, terms: Terms, watcher: Watcher | None) -> Record:
+    settings = terms.of(cell)
+    training, plan = settings.trainer, rolling_plan(cell.tasks, settings.trainer)
+
+    def probe(place: Path) -> Sequence[Part]:
+        watch = Stopwatch()
+        jointly = {**settings.model_dump(), "scheme": "joint", "training": {**settings.training, **PROBE}}
+        fit(terms.city, place, accelerator=terms.accelerator, devices=1, watcher=watch, **jointly)
+        (both,) = watch.paces
+        return [Part(EPOCHS_OF[phase.kind], Pace(both.update, both.validation / len(cell.tasks))) for phase in plan]
+
+    chosen = {key: getattr(training, key) for key in EPOCHS_OF.values()}
+    if training.schedule == "milestones":
+        chosen["milestones"] = training.milestones
+    batches = _batches(terms, settings, training.batch_size)
+    settled = terms.budget.settle(folder, len(cell.tasks), chosen, batches, probe)
+    values = {**settings.model_dump(), "training": {**settings.training, **settled["training"]}}
+    run = folder / "run"
+    forecaster = fit(terms.city, run, accelerator=terms.accelerator, devices=1, watcher=watcher, **values)
+    scored = evaluate(run, terms.city.select(tasks=cell.tasks))
+    tasks = {
+        name: {**entry, "systems": {cell.system: entry["systems"][SYSTEM]}} for name, entry in scored["tasks"].items()
+    }
+    made = Run(run).config()["made"]
+    return {"made": made, "budget": settled, "cost": _cost(Run(run), forecaster), "tasks": _brief(tasks)}
+
+
+def _cost(run: Run, forecaster: Forecaster) -> dict[str, Any]:
+    """Of all phases; the weights are those of the shared trunk and of all heads."""
+    ends = [event for event in run.history() if event["event"] == "phase"]
+    parts = [next(iter(forecaster.tasks.values())).trunk, *(model.head for model in forecaster.tasks.values())]
+    return {
+        **{key: sum(end[key] for end in ends) for key in ("updates", "epochs", "seconds")},
+        "parameters": sum(parameter.numel() for part in parts for parameter in part.parameters()),
+        "frozen_share": ends[-1]["frozen_share"],
+    }
+
+
+def _batches(terms: Terms, settings: Settings, batch_size: int) -> int:
+    """Of a pass over the training part, of the task that has most windows."""
+    windows = make_windows(terms.city, settings.protocol, settings.network.input_steps, settings.network.horizon)
+    return math.ceil(max(len(each.split.starts["train"]) for each in windows.values()) / batch_size)
+
+
+def _brief(tasks: dict[str, Any], *systems: str) -> dict[str, Any]:
+    """Of scored tasks what tables need: the number of windows, and plain and masked scores."""
+    return {
+        name: {
+            "windows": entry["windows"],
+            "systems": {
+                system: {kind: scores[kind] for kind in ("plain", "masked")}
+                for system, scores in entry["systems"].items()
+                if not systems or system in systems
+            },
+        }
+        for name, entry in tasks.items()
+    }

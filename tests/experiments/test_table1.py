@@ -1,0 +1,220 @@
+"""Table 1 on a tiny city: killed again and again, rendered from what is stored, within a budget."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from cmust.cli import app
+from cmust.errors import ConfigError, RunError
+from cmust.experiments import budget as budgets
+from cmust.experiments.budget import Budget, Pace, Part, Stopwatch, fit_into
+from cmust.experiments.engine import Cell, records
+from cmust.experiments.rendering import render
+from cmust.experiments.table import Row, Table, latex, markdown, marks, rows_of
+from cmust.experiments.table1 import ALL, cells
+from cmust.experiments.work import Terms, work
+from cmust.naive import NAIVE
+from tests.experiments.kills import SETTINGS
+from tests.rolling.tiny import quick_prompts, small_city
+
+
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    """A table whose making was killed many times, and what was seen meanwhile."""
+    folder = tmp_path_factory.mktemp("experiment") / "table1"
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
+    command = [sys.executable, "-m", "tests.experiments.kills", str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=Path(__file__).parents[2])
+    assert done.returncode == 0, done.stderr
+    return folder, json.loads(done.stdout)
+
+
+def test_killed_at_any_time_it_repeats_no_cell(filled: tuple[Path, dict[str, Any]]) -> None:
+    folder, seen = filled
+    assert seen["deaths"] >= 4 and seen["again"] == []
+    # Three updates a phase; what a kill loses is the epoch it falls into, so at most two updates more.
+    assert set(seen["updates"]) == {
+        *("alone trips", "alone visits", "alone together"),
+        *("start trips", "roll 2 visits", "roll 3 trips", "refine trips", "refine visits"),
+    }
+    assert all(3 <= count <= 3 + 2 for count in seen["updates"].values())
+    found = records(folder)
+    assert sorted((each["cell"]["system"], *each["cell"]["tasks"]) for each in found) == [
+        ("cmust_tuned", "trips", "visits"),
+        ("mtgnn", "trips", "visits"),
+        ("naive", "trips", "visits"),
+        ("stid", "trips"),
+        ("stid", "visits"),
+    ]
+    costs = {each["cell"]["system"]: each["cost"] for each in found if "cost" in each}
+    assert (costs["stid"]["updates"], costs["mtgnn"]["updates"], costs["cmust_tuned"]["updates"]) == (3, 3, 15)
+    (naive,) = (each for each in found if each["cell"]["system"] == "naive")
+    assert set(naive["tasks"]["trips"]["systems"]) == set(NAIVE)
+
+
+def test_it_renders_from_what_is_stored_alone(filled: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
+    folder, _ = filled
+    text = render(folder)
+    assert "| tiny, budget smoke | trips MAE | trips MAPE | visits MAE | visits MAPE |" in text
+    assert "| MTGNN * |" in text and "| CMuST, tuned |" in text and text.count("**") == 8 and "one seed" in text
+    kept = tmp_path / "kept"
+    kept.mkdir()
+    for name in ("config.json", "results.jsonl"):
+        shutil.copy(folder / name, kept)
+    result = CliRunner().invoke(app, ["experiment", "render", str(kept)])
+    assert result.exit_code == 0 and result.output.strip() == text.strip()
+    assert {file.name for file in kept.iterdir()} == {
+        *("config.json", "results.jsonl", "table1.md", "table1.tex", "table1.png")
+    }
+    assert (kept / "table1.png").read_bytes()[:4] == b"\x89PNG"
+    (kept / "results.jsonl").write_text('{"cell"\n')
+    with pytest.raises(RunError, match="damaged in line 1"):
+        render(kept)
+    (kept / "results.jsonl").unlink()
+    with pytest.raises(RunError, match="no finished cell"):
+        render(kept)
+
+
+def test_the_command_finds_it_finished(filled: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
+    folder, _ = filled
+    city = small_city().save(tmp_path / "city.zarr.zip")
+    settings = tmp_path / "settings.toml"
+    settings.write_text(
+        "\n".join(
+            f"[{table}]\n" + "\n".join(f"{key} = {value}" for key, value in values.items())
+            for table, values in SETTINGS.items()
+        )
+    )
+
+    def command(*arguments: str, code: int = 0) -> str:
+        given = ["experiment", "table1", str(city), str(folder), "--config", str(settings), *arguments]
+        result = CliRunner().invoke(app, given)
+        assert result.exit_code == code, result.output
+        return result.output
+
+    stamps = {file: file.stat().st_mtime_ns for file in (folder / "cells").iterdir()}
+    output = command("--budget", "smoke", "--systems", "stid,naive")
+    assert output.count("finished before") == 3 and "| STID |" in output
+    assert {file: file.stat().st_mtime_ns for file in (folder / "cells").iterdir()} == stamps
+    assert "budget = 'smoke', not 'full'" in command("--budget", "full", "--systems", "naive", code=2).replace(
+        "\n", " "
+    )
+    assert "unknown system 'prophet'" in command("--budget", "smoke", "--systems", "prophet", code=2)
+    assert "minutes N" in command("--budget", "minutes", code=2)
+    assert "whole number" in command("--budget", "smoke", "--seeds", "0,x", code=2)
+
+
+def test_cells_are_seeds_times_systems_times_tasks() -> None:
+    made = cells(("a", "b"), ALL, (0, 1))
+    assert len(made) == len(set(made)) == len({cell.name for cell in made})
+    count = {system: [cell for cell in made if cell.system == system] for system in ALL}
+    assert (
+        len(count["naive"]) == 1 and len(count["stid"]) == 4 and len(count["mtgnn"]) == len(count["cmust_paper"]) == 2
+    )
+    long = Cell("stid", tuple(f"a_task_with_a_long_name_{n}" for n in range(20)), 0, "50 % of the nodes")
+    assert len(long.name) < 120 and "/" not in long.name and " " not in long.name
+
+
+def test_marks_only_what_exceeds_the_spread() -> None:
+    # Spreads: 0.1, 0.1, 0, 0.1 (standard deviation of two values d apart: d / sqrt 2).
+    d = 0.1 * 2**0.5
+    assert marks([[5.0, 5.0 + d], [4.0, 4.0 + d], [9.0], [3.0, 3.0 + d]]) == ["", "second", "", "best"]
+    assert marks([[4.05, 4.05 + d], [4.0, 4.0 + d], [9.0]]) == ["", "", ""]
+    assert marks([[4.05, 4.05 + d], [4.0, 4.0 + d], [3.0]]) == ["", "", "best"]
+    assert marks([[2.0], [], [1.0]]) == ["", "", "best"]
+
+
+def scored(mae: float) -> dict[str, dict[str, float | None]]:
+    return {"masked": {"mae": mae, "mape": 0.5}, "plain": {"mae": mae / 2, "wape": 0.25}}
+
+
+def test_a_table_by_hand() -> None:
+    rows = [Row("A_1", {"trips": [scored(4.0), scored(4.2)]}), Row("B", {"trips": [scored(8.0)]}), Row("C", {})]
+    table = Table("city", ("trips",), rows)
+    assert markdown(table).splitlines()[2:5] == [
+        "| A_1 | **4.10 ± 0.14** (2.05) | 50.0 % ± 0.0 % (25.0 %) |",
+        "| B | <u>8.00</u> (4.00) | 50.0 % (25.0 %) |",
+        "| C |  |  |",
+    ]
+    assert r"A\_1 & \textbf{4.10 $\pm$ 0.14} (2.05) & 50.0 \% $\pm$ 0.0 \% (25.0 \%) \\" in latex(table)
+
+
+def test_scores_on_other_windows_do_not_compare() -> None:
+    def record(system: str, windows: int) -> dict[str, Any]:
+        tasks = {"trips": {"windows": windows, "systems": {system: scored(1.0)}}}
+        return {"cell": {"system": system, "seed": 0}, "tasks": tasks}
+
+    with pytest.raises(RunError, match="B was scored on 6 windows of trips, others on 5"):
+        rows_of([record("A", 5), record("B", 6)], {"A": "A", "B": "B"})
+
+
+def test_minutes_become_updates() -> None:
+    training = {"start_epochs": 100, "milestones": (30, 50)}
+    # Validation, a second each, may take a quarter of 40 s: 10 epochs; the other 30 s are 60 updates of half a second.
+    changes = fit_into(40, [Part("start_epochs", Pace(0.5, 1.0))], training, batches=200)
+    assert changes == {"start_epochs": 10, "updates_per_epoch": 6, "milestones": [3, 5], "patience": 10}
+    # Whole passes of 20 updates at 0.01 s, 0.2 s each with 0.05 s of validation: 400 of them.
+    changes = fit_into(100, [Part("start_epochs", Pace(0.01, 0.05))], training, batches=20)
+    assert changes == {"start_epochs": 400, "updates_per_epoch": 20, "milestones": [120, 200], "patience": 400}
+    # Phases keep their proportions: 20 + 10 epochs would take 30 s of validation, a quarter of 60 s is half of that.
+    parts = [Part("start_epochs", Pace(0.1, 1.0)), Part("refine_epochs", Pace(0.1, 1.0))]
+    changes = fit_into(60, parts, {"start_epochs": 20, "refine_epochs": 10}, batches=200)
+    assert changes == {"start_epochs": 10, "refine_epochs": 5, "updates_per_epoch": 30, "patience": 10}
+    assert fit_into(0.1, parts, {"start_epochs": 20, "refine_epochs": 10}, 9)["updates_per_epoch"] == 1
+
+
+def test_the_stopwatch_leaves_out_the_first_update(monkeypatch: pytest.MonkeyPatch) -> None:
+    times = iter([10.0, 11.0, 12.0, 17.0])
+    monkeypatch.setattr(budgets.time, "perf_counter", lambda: next(times))
+    watch: Any = Stopwatch()
+    for _ in range(3):
+        watch.update(None, 1)
+    watch.event({"event": "epoch"})
+    watch.event({"event": "phase"})
+    assert watch.paces == [Pace(1.0, 5.0)]
+
+
+def test_a_budget_is_settled_once(tmp_path: Path) -> None:
+    def probe(folder: Path) -> list[Part]:
+        folder.mkdir()
+        (folder / "left").touch()
+        return [Part("start_epochs", Pace(0.5, 1.0))]
+
+    def never(folder: Path) -> list[Part]:
+        raise AssertionError
+
+    training = {"start_epochs": 100, "milestones": ()}
+    settled = Budget.parse("minutes 0.5").settle(tmp_path, 2, training, 200, probe)
+    assert settled["seconds"] == 60 and settled["training"]["start_epochs"] == 15
+    assert Budget.parse("minutes=0.5").settle(tmp_path, 2, training, 200, never) == settled
+    assert [file.name for file in tmp_path.iterdir()] == ["budget.json"]
+    assert Budget.parse("full").settle(tmp_path, 2, training, 200, never)["training"] == {}
+    for wrong in ("minutes 0", "hours 3", "minutes -1", "minutes"):
+        with pytest.raises(ConfigError, match="is not known"):
+            Budget.parse(wrong)
+
+
+@pytest.mark.parametrize("cell", [Cell("agcrn", ("trips",), 1), Cell("cmust_paper", ("trips", "visits"), 1)])
+def test_equal_time_is_measured_and_kept(cell: Cell, tmp_path: Path) -> None:
+    terms = Terms(small_city(), Budget("minutes", 0.001), SETTINGS, "cpu")
+    with quick_prompts():
+        record = work(cell, tmp_path, terms)
+    settled, cost = record["budget"], record["cost"]
+    assert settled["seconds"] == pytest.approx(0.06 * len(cell.tasks))
+    assert len(settled["paces"]) == (1 if cell.system == "agcrn" else 5)
+    assert cost["updates"] == cost["epochs"] * settled["training"]["updates_per_epoch"]
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    training = config.get("training") or config["settings"]["training"]
+    assert {key: training[key] for key in settled["training"]} == settled["training"] and training["seed"] == 1
+
+
+def test_settings_that_the_cells_decide_are_refused() -> None:
+    with pytest.raises(ConfigError, match="preset is not for"):
+        Terms(small_city(), Budget("smoke"), {"preset": "paper"})
