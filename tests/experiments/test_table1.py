@@ -8,21 +8,25 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from cmust.city import Task
 from cmust.cli import app
 from cmust.errors import ConfigError, RunError
 from cmust.experiments import budget as budgets
+from cmust.experiments import fig3, fig4b, fig6, table2
 from cmust.experiments.budget import Budget, Pace, Part, Stopwatch, fit_into
 from cmust.experiments.engine import Cell, records
 from cmust.experiments.rendering import render
+from cmust.experiments.study import make_terms, run
 from cmust.experiments.table import Row, Table, latex, markdown, marks, rows_of
 from cmust.experiments.table1 import ALL, cells
 from cmust.experiments.work import Terms, work
 from cmust.naive import NAIVE
 from tests.experiments.kills import SETTINGS
-from tests.rolling.tiny import quick_prompts, small_city
+from tests.rolling.tiny import quick_prompts, small_city, tiny_city, tiny_task
 
 
 @pytest.fixture(scope="module")
@@ -218,3 +222,89 @@ def test_equal_time_is_measured_and_kept(cell: Cell, tmp_path: Path) -> None:
 def test_settings_that_the_cells_decide_are_refused() -> None:
     with pytest.raises(ConfigError, match="preset is not for"):
         Terms(small_city(), Budget("smoke"), {"preset": "paper"})
+
+
+def test_table2_changes_one_task_and_no_other(tmp_path: Path) -> None:
+    city = tiny_city(tiny_task("trips", steps=336, nodes=8), tiny_task("heat", steps=336, nodes=8, kind="other"))
+    terms = make_terms(city, "smoke", SETTINGS, "cpu")
+
+    def changed_task(name: str, change: str) -> Task:
+        varied = table2.vary(terms, Cell("stid", (name,), 0, f"{name} {change}")).city
+        (other,) = (each for each in city.tasks if each != name)
+        assert list(varied.tasks) == list(city.tasks) and varied.tasks[other] is city.tasks[other]
+        return varied.tasks[name]
+
+    assert changed_task("trips", "nodes/4").nodes == ("place 3", "place 7")
+    assert changed_task("trips", "nodes/2").n_nodes == 4
+    for name, together in (("trips", np.sum), ("heat", np.mean)):
+        task, coarse = city.tasks[name], changed_task(name, "interval*4")
+        assert coarse.interval == 4 * 7200 and coarse.n_steps == 84 and (coarse.time == task.time[::4]).all()
+        for step in (0, 50, 83):
+            part = task.values[4 * step : 4 * step + 4]
+            np.testing.assert_allclose(coarse.values[step], together(part, axis=0), rtol=1e-6)
+    late = table2.coarsened(city.select(time=slice("2024-03-04T02:00", None)).tasks["trips"], 2)
+    assert str(late.time[0]) == "2024-03-04T04:00:00" and late.n_steps == 167
+    made = table2.cells(("trips", "heat"), "trips", ("naive", "stid", "cmust_tuned"), (0,))
+    assert len(made) == 4 * 3 and {len(cell.tasks) for cell in made if cell.system == "cmust_tuned"} == {2}
+    with pytest.raises(ConfigError, match="'mtgnn' is not in this table"):
+        table2.cells(("trips", "heat"), "trips", ("mtgnn",), (0,))
+
+    naive = [cell for cell in made if cell.system == "naive"]
+    run(table2.TABLE2, naive, terms, tmp_path)
+    text = render(tmp_path)
+    heads = "| trips, 25 % of nodes MAE | trips, 25 % of nodes MAPE | trips, 50 % of nodes MAE |"
+    assert heads in text and "| weekly average |" in text
+
+
+def test_sweeps_change_one_setting_and_round_widths_up() -> None:
+    terms = make_terms(small_city(), "smoke", {"model": {"d_obs": 10}}, "cpu")
+
+    def network(variation: str, system: str = "cmust_paper") -> Any:
+        cell = Cell(system, ("trips", "visits"), 0, variation)
+        return fig6.vary(terms, cell).of(cell)
+
+    wide = network("heads=16").network
+    assert (wide.heads, wide.self_width, wide.cross_width, wide.d_p) == (16, 176, 32, 72)
+    narrow = network("d_p=18").network
+    assert (narrow.heads, narrow.d_h, narrow.self_width, narrow.cross_width) == (4, 100, 100, 24)
+    swept = network("delta=1e-05", "cmust_tuned").trainer
+    assert (swept.delta, swept.delta_unit, swept.seed) == (1e-5, "absolute", 0)
+    assert all(network(variation) for variation in fig6.VARIATIONS)
+
+
+def test_ablations_and_orders() -> None:
+    terms = make_terms(small_city(), "smoke", {"training": {"rate": 0.01}}, "cpu")
+    made = fig3.cells(("trips", "visits"), "cmust_tuned", (0, 1))
+    assert len(made) == 8
+    settings = {cell.variation: fig3.vary(terms, cell).of(cell) for cell in made[:4]}
+    off = {
+        name: (not each.network.cross_interactions, not each.trainer.freezing, not each.network.prompts)
+        for name, each in settings.items()
+    }
+    assert off == {
+        "": (False, False, False),
+        "no_interactions": (True, False, False),
+        "no_freezing": (False, True, False),
+        "no_prompts": (False, False, True),
+    }
+    assert all(each.trainer.rate == 0.01 for each in settings.values())
+    groups = [cell.tasks for cell in fig4b.cells(("a", "b", "c"), "cmust_tuned", (0,))]
+    assert groups == [("a",), ("a", "b"), ("a", "b", "c"), ("b", "c", "a"), ("c", "a", "b"), ("c", "b", "a")]
+
+
+def test_figures_by_hand() -> None:
+    def record(variation: str, tasks: tuple[str, ...], mae: float) -> dict[str, Any]:
+        cost = {"parameters": 10, "updates": 3, "seconds": 60, "frozen_share": 0.25}
+        cell = {"system": "cmust_paper", "variation": variation, "seed": 0, "tasks": tasks}
+        scores = {task: {"windows": 5, "systems": {"cmust_paper": scored(mae)}} for task in tasks}
+        return {"cell": cell, "cost": cost, "tasks": scores}
+
+    config = {"city": {"name": "tiny", "synthetic": True}, "budget": "smoke", "tasks": ["a", "b"]}
+    ablated = markdown(fig3.table(config, [record("", ("a", "b"), 1.0), record("no_prompts", ("a", "b"), 2.0)]))
+    assert "| CMuST | **1.00** (0.50) |" in ablated and "| without task-specific preserver | 2.00 (1.00) |" in ablated
+    assert "| CMuST | 10 | 3 | 1.0 | 25.0% |" in ablated and "tiny, synthetic" in ablated
+    swept = markdown(fig6.table(config, [record("heads=2", ("a", "b"), 1.0)]))
+    assert "| heads=2 (frozen 25.0%) | **1.00**" in swept
+    grown = markdown(fig4b.table(config, [record("", ("b", "a"), 2.0), record("", ("a",), 1.0)])).splitlines()
+    assert grown[2].startswith("| a | **1.00** (0.50) |") and grown[2].endswith("|  |  |")
+    assert grown[3].startswith("| b, a | 2.00 (1.00) |")
