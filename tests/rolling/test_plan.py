@@ -1,6 +1,7 @@
 """Phases as data, and the rate of every update."""
 
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -46,9 +47,12 @@ def test_alone_and_jointly() -> None:
 
 def test_what_comes_later_starts_from_the_common_weights() -> None:
     config = training_config("paper", rolling_epochs=5, refine_epochs=3, refine_factor=0.5)
-    (adapt,) = adapt_plan("c", config)
+    (adapt,) = adapt_plan("c", config, head_first=False)
     assert (adapt.name, adapt.kind, adapt.tasks, adapt.origin) == ("adapt c", "adapt", ("c",), "star")
     assert (adapt.rate, adapt.epochs, adapt.rolls, adapt.delivers) == (5e-4, 3, False, True)
+    head, after = adapt_plan("c", config, head_first=True)
+    assert (head.kind, head.origin, head.epochs, head.delivers) == ("head", "star", 3, False)
+    assert after == replace(adapt, origin="previous", keeps=True)
     plan = update_plan(["a", "b"], config)
     assert [(phase.name, phase.origin, phase.rolls, phase.ends_rolling, phase.delivers) for phase in plan] == [
         ("roll 1 a", "star", True, False, False),

@@ -298,7 +298,7 @@ def test_a_plan_may_begin_at_given_weights_whose_frozen_part_is_held() -> None:
         source.trunk,
         source.heads,
         source.windows,
-        [*update_plan(["visits"], config), *adapt_plan("trips", config)],
+        [*update_plan(["visits"], config), *adapt_plan("trips", config, head_first=False)],
         config,
         star=Star(weights, frozen),
     )
@@ -313,6 +313,29 @@ def test_a_plan_may_begin_at_given_weights_whose_frozen_part_is_held() -> None:
             assert (found != weights[name])[~mask].float().mean() > 0.9 or not (~mask).any()
     common = trainer.common()
     assert common is not None and all(torch.equal(common.frozen[name], mask) for name, mask in frozen.items())
+
+
+@pytest.mark.parametrize(("rate", "moved"), [(1e-3, True), (1e3, False)])
+def test_the_head_alone_learns_first_and_stays_where_the_rest_makes_it_no_better(rate: float, moved: bool) -> None:
+    settings = {"weight_decay": 0.5, "refine_factor": rate / 1e-3, "head_epochs": 2, "refine_epochs": 2}
+    source = tiny_trainer(training=settings)
+    star = copy.deepcopy(source.trunk.state_dict())
+    plan = adapt_plan("trips", source.config, head_first=True)
+    seen: list[dict] = []
+    trainer = Trainer(
+        source.fabric, source.trunk, source.heads, source.windows, plan, source.config, star=Star(star, {}),
+        on_event=lambda event: seen.append({**event, "trunk": copy.deepcopy(source.trunk.state_dict())}),
+    )  # fmt: skip
+    heads = copy.deepcopy(source.heads["trips"].state_dict())
+    trainer.run()
+    head_epochs = [event for event in seen if event["event"] == "epoch" and event["kind"] == "head"]
+    assert len(head_epochs) == 2
+    assert all(torch.equal(event["trunk"][name], star[name]) for event in head_epochs for name in star)
+    assert any(not torch.equal(heads[name], each) for name, each in source.heads["trips"].state_dict().items())
+    ends = [event for event in seen if event["event"] == "phase"]
+    assert (ends[1]["best_epoch"] > 0) == moved
+    assert ends[1]["best_validation_loss"] <= ends[0]["best_validation_loss"]
+    assert any(not torch.equal(source.trunk.state_dict()[name], star[name]) for name in star) == moved
 
 
 @pytest.mark.parametrize("preset", ["reference", "tuned"])

@@ -54,8 +54,10 @@ class Trainee:
         newcomer = self.newcomer
         if not newcomer.trainable():
             raise ConfigError("nothing is left to train in the head of this network; take --train unfrozen")
-        (phase,) = adapt_plan(newcomer.task.name, self.training)
-        return self._train(phase, newcomer.parts, newcomer.trainable(), work, newcomer.star)
+        own = sum(parameter.numel() for parameter in newcomer.parts.head.parameters())
+        head_first = 0 < own < newcomer.trainable() and self.training.head_epochs > 0
+        plan = adapt_plan(newcomer.task.name, self.training, head_first=head_first)
+        return self._train(plan, newcomer.parts, newcomer.trainable(), work, newcomer.star)
 
     def from_scratch(self, work: Run) -> Trained:
         """The same network on the same history from fresh weights, at the settings of a task alone."""
@@ -64,24 +66,26 @@ class Trainee:
         windows = replace(newcomer.windows, scaler=Scaler.fit(task.values[:steps]))
         power = newcomer.shape.power if newcomer.shape else 0.0
         parts = make_head(self.before.config, task, windows, self.training.seed, power)
-        (phase,) = single_plan([task.name], self.training)
+        plan = single_plan([task.name], self.training)
         size = sum(tensor.numel() for tensor in (*newcomer.star.weights.values(), *parts.head.parameters()))
         trainee = replace(self, newcomer=replace(newcomer, windows=windows))
-        return trainee._train(phase, parts, size, work, None)
+        return trainee._train(plan, parts, size, work, None)
 
-    def _train(self, phase: Phase, parts: HeadParts, trainable: int, work: Run, star: Star | None) -> Trained:
+    def _train(self, plan: list[Phase], parts: HeadParts, trainable: int, work: Run, star: Star | None) -> Trained:
         newcomer, name = self.newcomer, self.newcomer.task.name
         torch.manual_seed(self.training.seed)
         trunk = self._trunk()
         heads, windows = {name: parts.head}, {name: newcomer.windows}
         outcome = carry_out(
-            [phase], work, self.fabric, trunk, heads, windows, self.training, star=star, watcher=self.watcher
+            plan, work, self.fabric, trunk, heads, windows, self.training, star=star, watcher=self.watcher
         )
         weights = outcome.weights[name]
         parts.head.cpu().load_state_dict(weights["head"])
-        (end,) = [event for event in work.history() if event["event"] == "phase"]
-        keys = ("updates", "epochs", "best_epoch", "seconds")
-        cost = {**{key: end[key] for key in keys}, "most_epochs": phase.epochs, "trained_weights": trainable}
+        ends = [event for event in work.history() if event["event"] == "phase"]
+        cost = {key: sum(end[key] for end in ends) for key in ("updates", "epochs", "seconds")}
+        # counted over all phases: the last one's best follows the phases before it
+        cost["best_epoch"] = sum(end["epochs"] for end in ends[:-1]) + ends[-1]["best_epoch"]
+        cost |= {"most_epochs": sum(phase.epochs for phase in plan), "trained_weights": trainable}
         return self._model(parts, weights["trunk"]), cost
 
     def _trunk(self) -> Trunk:

@@ -28,6 +28,11 @@ class TrainingConfig(BaseModel):
     )
     rolling_epochs: int = Field(100, ge=1, description="at most so many in each rolling phase")
     refine_epochs: int = Field(100, ge=1, description="at most so many in each refinement")
+    head_epochs: int = Field(
+        3,
+        ge=0,
+        description="of a task that comes later: at most so many of its head alone, then the rest too",
+    )
     epochs_by_task: dict[str, Annotated[int, Field(ge=1)]] = Field(
         default_factory=dict, description="scheme alone: of single tasks, instead of start_epochs"
     )

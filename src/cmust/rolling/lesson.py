@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from cmust.model import Inputs, ModelConfig, forecast
 from cmust.rolling.config import TrainingConfig
+from cmust.rolling.plan import Phase
 
 Forecast = Callable[[Any, Any, Inputs], Tensor]
 """Trunk, head and inputs to ``(B, F, N, C)`` in original units."""
@@ -41,6 +42,7 @@ class Lesson:
             raise ValueError("a lesson has neither a forecast nor an objective")
 
 
-def lesson_of(network: ModelConfig, training: TrainingConfig) -> Lesson:
+def lesson_of(network: ModelConfig, training: TrainingConfig, phase: Phase) -> Lesson:
     """Our network's: ``FC_p`` learns at gamma in every phase; a free prompt at the phase's rate (docs/method.md)."""
-    return Lesson(network.loss, own_rate=None if network.prompt == "free" else training.rate)
+    own_rate = None if network.prompt == "free" else training.rate
+    return Lesson(network.loss, own_rate=own_rate, parameters=() if phase.kind == "head" else None)

@@ -2,12 +2,12 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from cmust.rolling.config import TrainingConfig
 
-Kind = Literal["start", "roll", "refine", "single", "joint", "adapt"]
+Kind = Literal["start", "roll", "refine", "single", "joint", "head", "adapt"]
 Origin = Literal["initial", "previous", "star"]
 
 
@@ -24,6 +24,7 @@ class Phase:
         epochs: at most so many.
         rolls: whether its weight history decides what freezes.
         ends_rolling: its result is ``W*``.
+        keeps: the weights it starts from are its result where no epoch is better.
         delivers: its result is a task's final model (for every one of its tasks).
     """
 
@@ -35,6 +36,7 @@ class Phase:
     epochs: int
     rolls: bool = False
     ends_rolling: bool = False
+    keeps: bool = False
     delivers: bool = False
 
 
@@ -49,10 +51,20 @@ def update_plan(tasks: Sequence[str], config: TrainingConfig) -> list[Phase]:
     return [*_roll(tasks, config, "star", 1), *_refine(tasks, config)]
 
 
-def adapt_plan(task: str, config: TrainingConfig) -> list[Phase]:
-    """A task that comes later: its refinement from ``W*``."""
+def adapt_plan(task: str, config: TrainingConfig, *, head_first: bool) -> list[Phase]:
+    """A task that comes later: its refinement from ``W*``.
+
+    Args:
+        task: its name.
+        config: settings.
+        head_first: its head alone learns for ``config.head_epochs`` epochs, before the shared weights do; what they
+            learn counts where it makes the validation loss smaller. A short history spoils shared weights quickly,
+            above all while the head pulls at them from a random start.
+    """
     rate = config.rate * config.refine_factor
-    return [Phase(f"adapt {task}", "adapt", (task,), "star", rate, config.refine_epochs, delivers=True)]
+    first = [Phase(f"head {task}", "head", (task,), "star", rate, config.head_epochs)] if head_first else []
+    last = Phase(f"adapt {task}", "adapt", (task,), "star", rate, config.refine_epochs, delivers=True)
+    return [*first, replace(last, origin="previous", keeps=True) if first else last]
 
 
 def _roll(tasks: Sequence[str], config: TrainingConfig, origin: Origin, first: int) -> list[Phase]:

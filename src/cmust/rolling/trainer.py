@@ -96,7 +96,7 @@ class Trainer:
         self._on_event, self._on_update = on_event, on_update
         self._on_checkpoint, self._on_delivery = on_checkpoint, on_delivery
         self._lessons = {
-            phase.name: lesson(phase) if lesson else lesson_of(trunk.config, config)  # type: ignore[arg-type]
+            phase.name: lesson(phase) if lesson else lesson_of(trunk.config, config, phase)  # type: ignore[arg-type]
             for phase in plan
         }
         self._initial = copy.deepcopy(trunk.state_dict())
@@ -149,6 +149,8 @@ class Trainer:
         if not resumed:
             self._enter(phase)
         network, optimizer, hold = self._prepare(phase)
+        if phase.keeps and not resumed:
+            self._note(phase, self._validate(phase, network))
         while not self._finished(phase):
             self._run_epoch(phase, network, optimizer, hold)
         self._leave(phase)
@@ -278,11 +280,7 @@ class Trainer:
         if not math.isfinite(loss):
             loss = math.inf
         state.epoch += 1
-        best = loss < state.best_loss
-        if best or not state.best:
-            state.best_loss, state.best_epoch = loss, state.epoch
-            state.best = {"trunk": copy.deepcopy(self.trunk.state_dict())}
-            state.best.update({task: copy.deepcopy(self.heads[task].state_dict()) for task in phase.tasks})
+        best = self._note(phase, loss)
         seconds = time.perf_counter() - started
         state.seconds += seconds
         self._emit(
@@ -302,6 +300,16 @@ class Trainer:
             }
         )
         self._checkpoint()
+
+    def _note(self, phase: Phase, loss: float) -> bool:
+        """Keep the weights as they are where their validation loss is the best so far; whether it is."""
+        state = self.state
+        best = loss < state.best_loss
+        if best or not state.best:
+            state.best_loss, state.best_epoch = loss, state.epoch
+            state.best = {"trunk": copy.deepcopy(self.trunk.state_dict())}
+            state.best.update({task: copy.deepcopy(self.heads[task].state_dict()) for task in phase.tasks})
+        return best
 
     def _train_epoch(self, phase: Phase, network: _FabricModule, optimizer: Any, hold: Hold) -> float:
         """One pass; the mean loss over its updates."""
