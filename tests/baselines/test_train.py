@@ -57,7 +57,7 @@ def test_a_system_learns_and_resumes_to_the_same_scores(tmp_path: Path) -> None:
         for line in (tmp_path / "peace" / "history.jsonl").read_text().splitlines()
     ]
     assert min(losses[1:8]) < 0.95 * losses[0]
-    assert done["parameters"] > 0 and done["cost"]["epochs"] == 8 and done["cost"]["updates"] == 8 * 7
+    assert (done["cost"]["epochs"], done["cost"]["updates"]) == (8, 8 * 7) and done["cost"]["parameters"] > 0
 
     with pytest.raises(StopError):
         train("stid", city, tmp_path / "killed", ["trips"], **settings, watcher=StopsAfter(5))
@@ -192,10 +192,35 @@ def test_training_in_stages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert max(network.sizes) >= 50, "a batch goes through whole"
 
 
-def test_every_system_has_a_source_and_settings() -> None:
-    for name, system in SYSTEMS.items():
-        assert system.name == name and system.source and "loss" in system.module.TRAINING
-        assert system.module.make.__doc__
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_every_system_goes_from_a_city_to_scores(name: str, tmp_path: Path) -> None:
+    """An update or two of each in its published size; those with a long history get one."""
+    system = SYSTEMS[name]
+    assert system.name == name and system.source
+    # Twelve slots a day: a week is 84 steps, seven patches of STEP.
+    city = tiny_city(*(tiny_task(task, steps=400, nodes=4) for task in ("trips", "visits")))
+    tasks = ["trips", "visits"] if system.together else ["trips"]
+    quick = {"start_epochs": 1, "updates_per_epoch": 1, "batch_size": 2, "seed": 3}
+    shape = {"input_steps": 12, "horizon": 4, "accelerator": "cpu"}
+    done = train(name, city, tmp_path, tasks, **shape, **({"seed": 3} if system.classic else quick))
+    for task in tasks:
+        scores = done["tasks"][task]["systems"]
+        assert set(scores) == {name, *NAIVE} and scores[name]["plain"]["mae"] < 100
+        assert done["tasks"][task]["windows"] == len(make_windows(city, "purged", 12, 4)[task].split.starts["test"])
+    if system.classic:
+        assert scores[name]["plain"]["mae"] < scores["last_value"]["plain"]["mae"] and list(done["cost"]) == ["seconds"]
+    else:
+        stages = len({json.loads(line)["phase"] for line in (tmp_path / "history.jsonl").read_text().splitlines()})
+        assert done["cost"]["updates"] == stages == (2 if name in ("step", "promptst", "unist") else 1)
+    assert (done["language"] or "").startswith("random") == (name == "unitime")
+
+
+def test_options_of_a_network_are_checked(tmp_path: Path) -> None:
+    for name, known in (("stid", "none"), ("unitime", "language")):
+        with pytest.raises(ConfigError, match=f"width is no setting of the network.*{known}"):
+            train(name, small_city(), tmp_path, ["trips"], **WINDOWS, network={"width": 3})
+    with pytest.raises(ConfigError, match="has no network"):
+        train("svr", small_city(), tmp_path, ["trips"], **WINDOWS, network={"width": 3})
 
 
 def test_the_small_mlp_of_the_schemes_goes_the_same_way(tmp_path: Path) -> None:

@@ -8,11 +8,15 @@ component, which sees the values of the window; those of yesterday and last week
 Shapes: B batch, T input steps, F forecast steps, N nodes, C channels, W features of a layer's input, V filters.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from cmust.baselines.scene import Glimpse, Scene
+
+TRAINING: dict[str, Any] = {"batch_size": 32, "start_epochs": 80, "patience": 80}
 
 
 def scaled_laplacian(adjacency: Tensor) -> Tensor:

@@ -8,6 +8,8 @@ published code takes the places' embeddings from node2vec; here they are eigenve
 Shapes: B batch, T input steps, F forecast steps, N nodes, C channels, W width.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -16,6 +18,14 @@ from cmust.baselines.scene import Glimpse, Scene
 
 DAYS = 7
 HEADS, HEAD_WIDTH = 8, 8
+TRAINING: dict[str, Any] = {
+    "loss": "masked_mae",
+    "milestones": tuple(range(5, 100, 5)),
+    "milestone_factor": 0.7,
+    "batch_size": 32,
+    "start_epochs": 100,
+    "patience": 10,
+}  # published: at most 1,000 epochs; by the 100th the rate has fallen a thousandfold
 
 
 def places(adjacency: Tensor, width: int) -> Tensor:

@@ -8,11 +8,15 @@ diffusion of two steps, dropout 0.3. It sees the values and the time of day as a
 Shapes: B batch, T input steps, F forecast steps, N nodes, C channels, W width of a layer.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from cmust.baselines.scene import Glimpse, Scene
+
+TRAINING: dict[str, Any] = {"loss": "masked_mae", "weight_decay": 1e-4, "clip": 5.0, "patience": 100}
 
 
 def transitions(adjacency: Tensor) -> list[Tensor]:

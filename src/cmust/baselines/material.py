@@ -3,8 +3,9 @@
 Shapes: S steps, N nodes, C channels of all tasks together.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -39,6 +40,21 @@ class Material:
     scene: Scene
 
 
+@dataclass(frozen=True)
+class Learned:
+    """What a system has become.
+
+    Attributes:
+        forecast_of: by task, forecasts ``(B, F, N, C)`` in its own units for windows of the material and their starts.
+        cost: ``seconds``, and what else there is: ``updates``, ``epochs``, ``parameters``.
+        language: the language model it reads with, where it has one.
+    """
+
+    forecast_of: Callable[[str], Callable[[Windows, Tensor], Tensor]]
+    cost: dict[str, Any]
+    language: str | None = None
+
+
 def gather(
     system: System, city: City, tasks: Sequence[str], protocol: Protocol, input_steps: int, horizon: int
 ) -> Material:
@@ -63,7 +79,8 @@ def gather(
     own = {task.name: _own_clock(every[task.name], task) for task in chosen}
     first = chosen[0]
     joined, scale = (own[first.name], torch.ones(first.n_channels)) if len(chosen) == 1 else join(list(own.values()))
-    joined = with_history(joined, max(input_steps, system.history_days * joined.steps_per_day))
+    further = max(system.history_steps, system.history_days * joined.steps_per_day)
+    joined = with_history(joined, max(input_steps, further))
     ends = np.cumsum([0, *(task.n_channels for task in chosen)]).tolist()
     channels = {task.name: slice(begin, end) for task, begin, end in zip(chosen, ends, ends[1:], strict=False)}
     return Material(joined, scale, own, channels, _scene(joined, chosen))

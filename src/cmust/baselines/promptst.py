@@ -9,12 +9,15 @@ Each channel is an attribute: it goes through the same network by itself, withou
 """
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from cmust.baselines.scene import Glimpse, Scene
 from cmust.baselines.stages import Stage
+
+TRAINING: dict[str, Any] = {"weight_decay": 1e-6, "start_epochs": 300, "patience": 40}
 
 
 class PromptST(nn.Module):

@@ -9,14 +9,19 @@ from cmust.errors import ConfigError
 
 @dataclass(frozen=True)
 class System:
-    """A system; its module, of the same name, has ``make(scene)`` and ``TRAINING``, its own settings of training.
+    """A system.
+
+    Its module, of the same name, has ``make(scene)`` and ``TRAINING``, its own settings of training; that of a classic one
+    has ``best``.
 
     Attributes:
         name: of the module.
         label: for tables.
         source: who published it, where.
         together: takes several tasks at once, as channels of one task on one graph; otherwise one at a time.
-        history_days: looks back so many days, where that is more than the windows' input steps.
+        history_days, history_steps: looks back so far, where that is more than the windows' input steps.
+        classic: fitted by a library instead of trained (``classic.py``).
+        seeded: whether another seed makes another result.
     """
 
     name: str
@@ -24,6 +29,9 @@ class System:
     source: str
     together: bool = False
     history_days: int = 0
+    history_steps: int = 0
+    classic: bool = False
+    seeded: bool = True
 
     @property
     def module(self) -> ModuleType:
@@ -35,11 +43,22 @@ SYSTEMS = {
     system.name: system
     for system in (
         System("residual_mlp", "small MLP over the weekly average", "ours; embeddings as in STID"),
+        System("arima", "ARIMA", "Box and Jenkins, 1970", classic=True, seeded=False),
+        System("svr", "SVR", "Drucker et al., NIPS 1996", classic=True),
         System("dcrnn", "DCRNN", "Li et al., ICLR 2018"),
         System("agcrn", "AGCRN", "Bai et al., NeurIPS 2020"),
+        System("gwnet", "Graph WaveNet", "Wu et al., IJCAI 2019"),
+        System("stgcn", "STGCN", "Yu et al., IJCAI 2018"),
+        System("astgcn", "ASTGCN", "Guo et al., AAAI 2019"),
+        System("gman", "GMAN", "Zheng et al., AAAI 2020"),
+        System("sttn", "STTN", "Xu et al., arXiv 2001.02908"),
         System("mtgnn", "MTGNN", "Wu et al., KDD 2020", together=True),
         System("stid", "STID", "Shao et al., CIKM 2022"),
         System("staeformer", "STAEformer", "Liu et al., CIKM 2023"),
+        System("step", "STEP", "Shao et al., KDD 2022", together=True, history_days=7),
+        System("promptst", "PromptST", "Zhang et al., CIKM 2023", together=True),
+        System("unist", "UniST", "Yuan et al., KDD 2024", together=True, history_days=3),
+        System("unitime", "UniTime", "Liu et al., WWW 2024", together=True, history_steps=96),
     )
 }
 

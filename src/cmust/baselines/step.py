@@ -11,6 +11,7 @@ S steps of the training part.
 """
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +24,16 @@ from cmust.errors import ConfigError
 
 RECENT = 12
 """Steps that the back end sees."""
+TRAINING: dict[str, Any] = {
+    "loss": "masked_mae",
+    "rate": 2e-3,
+    "milestones": (1, 18, 36, 54, 72),
+    "milestone_factor": 0.5,
+    "weight_decay": 1e-5,
+    "clip": 3.0,
+    "batch_size": 8,
+    "patience": 100,
+}  # of the second stage, for both
 
 
 class TSFormer(nn.Module):

@@ -8,6 +8,8 @@ values. The published network forecasts one step, which goes back in for the nex
 Shapes: B batch, T input steps, F forecast steps, N nodes, C channels, t steps left of T.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -16,6 +18,13 @@ from cmust.baselines.scene import Glimpse, Scene
 from cmust.errors import ConfigError
 
 KERNEL = 3
+TRAINING: dict[str, Any] = {
+    "milestones": tuple(range(5, 50, 5)),
+    "milestone_factor": 0.7,
+    "batch_size": 50,
+    "start_epochs": 50,
+    "patience": 50,
+}
 
 
 def polynomials(adjacency: Tensor, count: int) -> Tensor:

@@ -20,6 +20,8 @@ TRAINING: dict[str, Any] = {
     "milestone_factor": 0.5,
     "weight_decay": 1e-4,
     "batch_size": 32,
+    "start_epochs": 200,
+    "patience": 200,
 }
 
 

@@ -9,6 +9,8 @@ this one forecasts all at once.
 Shapes: B batch, T input steps, F forecast steps, N nodes, C channels, W width.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -17,6 +19,13 @@ from cmust.baselines.scene import Glimpse, Scene
 from cmust.baselines.stgcn import polynomials
 
 GRAPH_SHARE = 0.1  # of the graph convolution beside the transformer, as published
+TRAINING: dict[str, Any] = {
+    "milestones": tuple(range(5, 50, 5)),
+    "milestone_factor": 0.7,
+    "batch_size": 50,
+    "start_epochs": 50,
+    "patience": 50,
+}
 
 
 class Fit(nn.Module):

@@ -79,6 +79,7 @@ def best(
     input_steps: int,
     horizon: int,
     penalties: tuple[float, ...] = PENALTIES,
+    seed: int = 0,
 ) -> Svr:
     """The machines of the penalty with the smallest mean absolute error in windows of the validation part.
 
@@ -88,8 +89,9 @@ def best(
         valid: like ``series``; only what was observed counts.
         input_steps, horizon: T, F.
         penalties: to choose from.
+        seed: of the draw of training windows.
     """
     ahead = origins[:, None] + np.arange(horizon)
-    machines = [Svr(training, input_steps, horizon, penalty) for penalty in penalties]
+    machines = [Svr(training, input_steps, horizon, penalty, seed=seed) for penalty in penalties]
     errors = [float(np.abs(one.forecast(series, origins) - series[ahead])[valid[ahead]].mean()) for one in machines]
     return machines[int(np.argmin(errors))]

@@ -1,8 +1,8 @@
 """Another system trained on tasks of a city by the one epoch loop, in a run folder, and scored on the test part."""
 
+import inspect
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +10,12 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
+from cmust.baselines.classic import fit_classic
 from cmust.baselines.lessons import Scale, forecaster, teach
-from cmust.baselines.material import Material, gather
+from cmust.baselines.material import Learned, Material, gather
 from cmust.baselines.registry import System, find_system
-from cmust.city import City
+from cmust.baselines.scene import Scene
+from cmust.city import City, Task
 from cmust.errors import ConfigError
 from cmust.evaluation import SCHEMA, score_systems
 from cmust.files import write_text
@@ -53,50 +55,13 @@ def recipe(system: System, **changes: Any) -> tuple[str, TrainingConfig]:
     unknown = [key for key in changes if key not in KEYS]
     if unknown:
         raise ConfigError(f"{unknown[0]} is no setting of {system.label}; there are {', '.join(KEYS)}")
-    values = {**BASE, **system.module.TRAINING, **changes}
+    values = {**BASE, **({} if system.classic else system.module.TRAINING), **changes}
     # A batch goes through whole: systems with batch normalisation see the statistics they were published with.
     values.setdefault("windows_per_pass", values["batch_size"])
     loss = str(values.pop("loss"))
     if loss not in LOSSES:
         raise ConfigError(f"loss = {loss!r} of {system.label}; choose among {', '.join(LOSSES)}")
     return loss, training_config("paper", **values)
-
-
-@dataclass(frozen=True)
-class Trained:
-    """A system in its best state, on the device it was trained on.
-
-    Attributes:
-        network, head: of the system.
-        material: what it was trained on.
-        fabric: of the device.
-        parameters: how many weights.
-        cost: ``updates``, ``epochs`` and ``seconds`` of all its phases.
-    """
-
-    network: nn.Module
-    head: Scale
-    material: Material
-    fabric: Fabric
-    parameters: int
-    cost: dict[str, float]
-
-    def forecast_of(self, task: str) -> Callable[[Windows, Tensor], Tensor]:
-        """Forecasts of one task ``(B, F, N, C)`` in its own units, for windows of the material as it is scored."""
-        material, device = self.material, self.fabric.device
-        seen = material.windows
-        further = seen.input_steps - material.tasks[task].input_steps
-        channels = material.channels[task]
-        scale = material.scale[channels]
-        forecast = forecaster(self.network, material.scene)
-
-        def system(windows: Windows, starts: Tensor) -> Tensor:
-            inputs = seen.inputs(starts - further)
-            with self.fabric.autocast():
-                made = forecast(self.network, self.head, type(inputs)(*(part.to(device) for part in inputs)))
-            return made.float().cpu()[..., channels] * scale
-
-        return system
 
 
 def train(
@@ -110,6 +75,7 @@ def train(
     horizon: int = 12,
     accelerator: str = "auto",
     watcher: Watcher | None = None,
+    network: dict[str, Any] | None = None,
     **changes: Any,
 ) -> dict[str, Any]:
     """Train a system and score it on the test part beside the naive forecasts; interrupted, the same call goes on.
@@ -122,6 +88,7 @@ def train(
         protocol, input_steps, horizon: of the windows.
         accelerator: Fabric's.
         watcher: hears of progress.
+        network: what ``make`` of the system takes besides the scene, such as the folder of a language model.
         changes: training settings other than the system's own.
 
     Returns:
@@ -134,11 +101,13 @@ def train(
     """
     system, run = find_system(name), Run(folder)
     loss, training = recipe(system, **changes)
+    make = _maker(system, network or {})
     fabric = make_fabric(training.precision, accelerator, 1)
     identity = {
         "system": name,
         "tasks": list(tasks),
         "windows": {"protocol": protocol, "input_steps": input_steps, "horizon": horizon},
+        "network": network or {},
         "loss": loss,
         "training": training.model_dump(mode="json"),
         "city": describe_city(city),
@@ -150,37 +119,50 @@ def train(
             return read_json(run.evaluation_file, "")
         run.sweep()
         material = gather(system, city, tasks, protocol, input_steps, horizon)
-        trained = _train(system, material, run, fabric, loss, training, watcher)
+        if system.classic:
+            learned = fit_classic(name, material, training.seed)
+        else:
+            learned = _learn(make, material, run, fabric, loss, training, watcher)
         torch.manual_seed(training.seed)  # a system may draw at random in its forecasts, too
-        scores = {task: _score(trained, name, city, task) for task in tasks}
         evaluation = {
             "schema": SCHEMA,
             "made": made,
             "city": identity["city"],
             "protocol": protocol,
             "part": "test",
-            "parameters": trained.parameters,
-            "cost": trained.cost,
-            "tasks": scores,
+            "cost": learned.cost,
+            "language": learned.language,
+            "tasks": {task: _score(name, city.task(task), material.tasks[task], learned) for task in tasks},
         }
         write_text(run.evaluation_file, json.dumps(evaluation, indent=1) + "\n")
         return evaluation
 
 
-def _train(
-    system: System,
+def _maker(system: System, options: dict[str, Any]) -> Callable[[Scene], nn.Module]:
+    if system.classic:
+        if options:
+            raise ConfigError(f"{system.label} has no network; leave its table network out")
+        return lambda scene: nn.Identity()
+    make = system.module.make
+    known = list(inspect.signature(make).parameters)[1:]
+    for key in options:
+        if key not in known:
+            raise ConfigError(f"{key} is no setting of the network of {system.label}; there are {known or 'none'}")
+    return lambda scene: make(scene, **options)
+
+
+def _learn(
+    make: Callable[[Scene], nn.Module],
     material: Material,
     run: Run,
     fabric: Fabric,
     loss: str,
     training: TrainingConfig,
     watcher: Watcher | None,
-) -> Trained:
+) -> Learned:
     torch.manual_seed(training.seed)
-    network: nn.Module = system.module.make(material.scene)
-    windows = material.windows
-    head = Scale(windows.scaler.mean, windows.scaler.std)
-    task = windows.name
+    network, windows = make(material.scene), material.windows
+    head, task = Scale(windows.scaler.mean, windows.scaler.std), windows.name
     phases, lessons = teach(network, material.scene, task, loss, training)
     outcome = carry_out(
         phases,
@@ -194,21 +176,34 @@ def _train(
         watcher=watcher,
     )
     network.load_state_dict(outcome.weights[task]["trunk"])
+    network.eval()
     ends = [event for event in run.history() if event["event"] == "phase"]
     cost = {key: sum(end[key] for end in ends) for key in ("updates", "epochs", "seconds")}
-    parameters = sum(parameter.numel() for parameter in network.parameters())
-    return Trained(network.eval(), head, material, fabric, parameters, cost)
+    cost["parameters"] = sum(parameter.numel() for parameter in network.parameters())
+    forecast = forecaster(network, material.scene)  # type: ignore[arg-type]
+
+    def forecast_of(task: str) -> Callable[[Windows, Tensor], Tensor]:
+        channels = material.channels[task]
+        further = windows.input_steps - material.tasks[task].input_steps
+
+        def system(_: Windows, starts: Tensor) -> Tensor:
+            inputs = windows.inputs(starts - further)
+            with fabric.autocast():
+                made = forecast(network, head, type(inputs)(*(part.to(fabric.device) for part in inputs)))
+            return made.float().cpu()[..., channels] * material.scale[channels]
+
+        return system
+
+    return Learned(forecast_of, cost, getattr(network, "language", None))
 
 
 @torch.no_grad()
-def _score(trained: Trained, name: str, city: City, task: str) -> dict[str, Any]:
-    windows = trained.material.tasks[task]
+def _score(name: str, task: Task, windows: Windows, learned: Learned) -> dict[str, Any]:
     starts = windows.split.starts["test"]
-    data = city.task(task)
     return {
-        "unit": data.unit,
-        "kind": data.kind,
-        "interval": data.interval,
+        "unit": task.unit,
+        "kind": task.kind,
+        "interval": task.interval,
         "windows": len(starts),
-        "systems": score_systems(windows, starts, {name: trained.forecast_of(task), **NAIVE}),
+        "systems": score_systems(windows, starts, {name: learned.forecast_of(task.name), **NAIVE}),
     }

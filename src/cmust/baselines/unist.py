@@ -13,6 +13,7 @@ H x W cells, M tokens of a moment, D width, P days of period.
 """
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +25,7 @@ from cmust.errors import ConfigError
 PATCH = 2
 """Steps and cells of a patch's side."""
 RECENT, DAYS = 12, 3
+TRAINING: dict[str, Any] = {"rate": 3e-4}
 
 
 class Block(nn.Module):

@@ -12,14 +12,19 @@ Shapes: B batch (with nodes, which are folded into it), T input steps, F forecas
 a patch, P patches, K tokens, D width.
 """
 
+from pathlib import Path
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from cmust.baselines.language import Language, random_language
+from cmust.baselines.language import Language, random_language, read_language
 from cmust.baselines.scene import Glimpse, Scene
 from cmust.baselines.stages import Batch, Score, Stage
 from cmust.errors import ConfigError
+
+TRAINING: dict[str, Any] = {"rate": 1e-4, "clip": 5.0, "batch_size": 32, "start_epochs": 10, "patience": 10}
 
 
 class UniTime(nn.Module):
@@ -118,14 +123,16 @@ def _layer(width: int, heads: int) -> nn.TransformerEncoderLayer:
     return nn.TransformerEncoderLayer(width, heads, 4 * width, dropout=0.1, batch_first=True, norm_first=True)
 
 
-def make(scene: Scene, language: Language | None = None) -> UniTime:
-    """In the published sizes, with ``language`` or a small random one.
+def make(scene: Scene, language: Language | Path | str | None = None) -> UniTime:
+    """In the published sizes, with ``language``, that of a folder, or a small random one.
 
     Raises:
         ConfigError: the scene has texts, but not one per channel, or too long ones.
     """
     if scene.texts and len(scene.texts) != scene.channels:
         raise ConfigError(f"UniTime reads a text per channel: {len(scene.texts)} for {scene.channels} channels")
+    if isinstance(language, Path | str):
+        language = read_language(Path(language))
     language = language or random_language()
     system = UniTime(language, scene.texts or ("",) * scene.channels, scene.input_steps, scene.horizon)
     if system.room > (most := len(language.network.position)):

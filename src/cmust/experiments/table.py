@@ -225,6 +225,15 @@ def picture(table: Table, path: Path) -> None:
         figure.savefig(temporary, format="png", dpi=150)
 
 
+COSTS = (
+    ("parameters", "{:,.0f}", 1),
+    ("updates", "{:,.0f}", 1),
+    ("seconds", "{:.1f}", 60),
+    ("frozen_share", "{:.1%}", 1),
+)
+"""Of the cost of a cell: its key, how it is shown, in which unit."""
+
+
 def costs(records: Sequence[Record], labels: Mapping[str, str], key: str = "system") -> list[str]:
     """A table in Markdown of what each row took: weights, updates and minutes, the mean over its cells.
 
@@ -239,9 +248,9 @@ def costs(records: Sequence[Record], labels: Mapping[str, str], key: str = "syst
             record["cost"] for record in records if record["cell"][key] == row and "cost" in record
         ]
         if found:
-            weights, updates, seconds = (
-                mean(cost[each] for cost in found) for each in ("parameters", "updates", "seconds")
-            )
-            frozen = f"{mean(cost['frozen_share'] for cost in found):.1%}" if "frozen_share" in found[0] else ""
-            lines.append(f"| {label} | {weights:,.0f} | {updates:,.0f} | {seconds / 60:.1f} | {frozen} |")
+            shown = [
+                form.format(mean(cost[each] for cost in found) / unit) if each in found[0] else ""
+                for each, form, unit in COSTS
+            ]
+            lines.append(f"| {label} | {' | '.join(shown)} |")
     return lines

@@ -33,8 +33,10 @@ def cells(tasks: Sequence[str], systems: Sequence[str], seeds: Sequence[int], va
             raise ConfigError(f"unknown system {name!r}; choose among {', '.join(ALL)}")
     wanted = [name for name in ALL if name in systems]
     made = [Cell(NAIVE_CELL, tuple(tasks), 0, variation)] if NAIVE_CELL in wanted else []
+    unseeded = [name for name in wanted if name in SYSTEMS and not SYSTEMS[name].seeded]
+    made += [Cell(name, (task,), 0, variation) for name in unseeded for task in tasks]
     for seed in seeds:
-        for name in wanted:
+        for name in [name for name in wanted if name not in unseeded]:
             if name in CMUST or (name in SYSTEMS and SYSTEMS[name].together):
                 made.append(Cell(name, tuple(tasks), seed, variation))
             elif name in SYSTEMS:
@@ -44,9 +46,11 @@ def cells(tasks: Sequence[str], systems: Sequence[str], seeds: Sequence[int], va
 
 def table(config: dict[str, Any], records: Sequence[Record]) -> Table:
     """A row for every system that has a finished cell."""
+    languages = sorted({record["language"] for record in records if record.get("language")})
     notes = [
         "A cell is a task; of systems marked with * and of CMuST, which serve all tasks at once, it is all of them, "
         "with as many times the minutes where the budget is minutes.",
+        *(f"UniTime reads with this language model: {language}." for language in languages),
         "",
         *costs(records, LABELS),
     ]

@@ -38,7 +38,7 @@ class Terms:
         city: the tasks of the comparison.
         budget: of every cell.
         settings: as of ``Settings``: ``protocol`` and the windows of ``model`` for all systems, the rest of ``model``
-            and ``training`` for CMuST.
+            and ``training`` for CMuST; ``systems`` has for others, by name, ``training`` and ``network``.
         accelerator: Fabric's.
     """
 
@@ -57,7 +57,8 @@ class Terms:
         """The settings of a cell's run; of another system only ``protocol`` and the windows mean something."""
         training = {"precision": "32-true", **self.settings.get("training", {}), "seed": cell.seed}
         preset = CMUST.get(cell.system, "tuned")
-        return make_settings(**{**self.settings, "preset": preset, "tasks": cell.tasks, "training": training})
+        own = {key: value for key, value in self.settings.items() if key != "systems"}
+        return make_settings(**{**own, "preset": preset, "tasks": cell.tasks, "training": training})
 
 
 def changed(settings: dict[str, Any], changes: dict[str, dict[str, Any]]) -> dict[str, Any]:
@@ -95,27 +96,33 @@ def _naive(cell: Cell, terms: Terms) -> Record:
 
 
 def _other(cell: Cell, folder: Path, terms: Terms, watcher: Watcher | None) -> Record:
-    settings = terms.of(cell)
+    settings, system = terms.of(cell), find_system(cell.system)
+    own = terms.settings.get("systems", {}).get(cell.system, {})
+    _, published = recipe(system, **own.get("training", {}))
     shape = {
+        **own.get("training", {}),
+        "network": own.get("network", {}),
         "protocol": settings.protocol,
         "input_steps": settings.network.input_steps,
         "horizon": settings.network.horizon,
         "accelerator": terms.accelerator,
         "seed": cell.seed,
     }
-    _, published = recipe(find_system(cell.system))
 
     def probe(place: Path) -> Sequence[Part]:
         watch = Stopwatch()
-        train(cell.system, terms.city, place, cell.tasks, watcher=watch, **shape, **PROBE)
+        train(cell.system, terms.city, place, cell.tasks, watcher=watch, **{**shape, **PROBE})
         return [Part("start_epochs", pace) for pace in watch.paces]
 
     chosen = {key: getattr(published, key) for key in ("start_epochs", "milestones")}
     batches = _batches(terms, settings, published.batch_size)
-    settled = terms.budget.settle(folder, len(cell.tasks), chosen, batches, probe)
-    done = train(cell.system, terms.city, folder / "run", cell.tasks, watcher=watcher, **shape, **settled["training"])
-    cost = {**done["cost"], "parameters": done["parameters"]}
-    return {"made": done["made"], "budget": settled, "cost": cost, "tasks": _brief(done["tasks"], cell.system)}
+    settled: dict[str, Any] = {"budget": "until fitted", "training": {}}
+    if not system.classic:
+        settled = terms.budget.settle(folder, len(cell.tasks), chosen, batches, probe)
+    values = {**shape, **settled["training"]}
+    done = train(cell.system, terms.city, folder / "run", cell.tasks, watcher=watcher, **values)
+    told = {key: done[key] for key in ("made", "cost", "language")}
+    return {**told, "budget": settled, "tasks": _brief(done["tasks"], cell.system)}
 
 
 def _cmust(cell: Cell, folder: Path, terms: Terms, watcher: Watcher | None) -> Record:
