@@ -198,9 +198,9 @@ def test_every_system_goes_from_a_city_to_scores(name: str, tmp_path: Path) -> N
     system = SYSTEMS[name]
     assert system.name == name and system.source
     # Twelve slots a day: a week is 84 steps, seven patches of STEP.
-    city = tiny_city(*(tiny_task(task, steps=400, nodes=4) for task in ("trips", "visits")))
+    city = tiny_city(*(tiny_task(task, steps=200) for task in ("trips", "visits")))
     tasks = ["trips", "visits"] if system.together else ["trips"]
-    quick = {"start_epochs": 1, "updates_per_epoch": 1, "batch_size": 2, "seed": 3}
+    quick = {"start_epochs": 1, "updates_per_epoch": 1, "batch_size": 16, "seed": 3}
     shape = {"input_steps": 12, "horizon": 4, "accelerator": "cpu"}
     done = train(name, city, tmp_path, tasks, **shape, **({"seed": 3} if system.classic else quick))
     for task in tasks:

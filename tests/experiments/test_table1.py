@@ -43,12 +43,12 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, An
 def test_killed_at_any_time_it_repeats_no_cell(filled: tuple[Path, dict[str, Any]]) -> None:
     folder, seen = filled
     assert seen["deaths"] >= 4 and seen["again"] == []
-    # Three updates a phase; what a kill loses is the epoch it falls into, so at most two updates more.
+    # Three updates a phase (two of MTGNN, whose batches are larger); what a kill loses is the epoch it falls into.
     assert set(seen["updates"]) == {
         *("alone trips", "alone visits", "alone together"),
         *("start trips", "roll 2 visits", "roll 3 trips", "refine trips", "refine visits"),
     }
-    assert all(3 <= count <= 3 + 2 for count in seen["updates"].values())
+    assert all(2 <= count <= 2 * 3 for count in seen["updates"].values())
     found = records(folder)
     assert sorted((each["cell"]["system"], *each["cell"]["tasks"]) for each in found) == [
         ("cmust_tuned", "trips", "visits"),
@@ -58,7 +58,7 @@ def test_killed_at_any_time_it_repeats_no_cell(filled: tuple[Path, dict[str, Any
         ("stid", "visits"),
     ]
     costs = {each["cell"]["system"]: each["cost"] for each in found if "cost" in each}
-    assert (costs["stid"]["updates"], costs["mtgnn"]["updates"], costs["cmust_tuned"]["updates"]) == (3, 3, 15)
+    assert (costs["stid"]["updates"], costs["mtgnn"]["updates"], costs["cmust_tuned"]["updates"]) == (3, 2, 15)
     (naive,) = (each for each in found if each["cell"]["system"] == "naive")
     assert set(naive["tasks"]["trips"]["systems"]) == set(NAIVE)
 
@@ -175,14 +175,16 @@ def test_minutes_become_updates() -> None:
 
 
 def test_the_stopwatch_leaves_out_the_first_update(monkeypatch: pytest.MonkeyPatch) -> None:
-    times = iter([10.0, 11.0, 12.0, 17.0])
+    times = iter([10.0, 11.0, 12.0, 17.0, 18.0, 20.0])
     monkeypatch.setattr(budgets.time, "perf_counter", lambda: next(times))
     watch: Any = Stopwatch()
     for _ in range(3):
         watch.update(None, 1)
     watch.event({"event": "epoch"})
     watch.event({"event": "phase"})
-    assert watch.paces == [Pace(1.0, 5.0)]
+    watch.update(None, 1)  # the only one of its phase: from the end of the phase before
+    watch.event({"event": "epoch"})
+    assert watch.paces == [Pace(1.0, 5.0), Pace(1.0, 2.0)]
 
 
 def test_a_budget_is_settled_once(tmp_path: Path) -> None:

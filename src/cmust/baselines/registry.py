@@ -11,8 +11,8 @@ from cmust.errors import ConfigError
 class System:
     """A system.
 
-    Its module, of the same name, has ``make(scene)`` and ``TRAINING``, its own settings of training; that of a classic one
-    has ``best``.
+    Its module, of the same name, has ``make(scene)`` and ``TRAINING``, its own settings of training; a classic one has
+    ``best``.
 
     Attributes:
         name: of the module.

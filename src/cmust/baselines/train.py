@@ -147,7 +147,8 @@ def _maker(system: System, options: dict[str, Any]) -> Callable[[Scene], nn.Modu
     known = list(inspect.signature(make).parameters)[1:]
     for key in options:
         if key not in known:
-            raise ConfigError(f"{key} is no setting of the network of {system.label}; there are {known or 'none'}")
+            there = ", ".join(known) or "none"
+            raise ConfigError(f"{key} is no setting of the network of {system.label}; there are {there}")
     return lambda scene: make(scene, **options)
 
 

@@ -29,14 +29,16 @@ class Pace(NamedTuple):
 
 
 class Stopwatch:
-    """A watcher that times phases of one epoch each; the first update, which warms up, does not count."""
+    """A watcher that times phases of one epoch each; of several updates the first, which warms up, does not count."""
 
     def __init__(self) -> None:
         self.paces: list[Pace] = []
+        self._began = 0.0
         self._updates: list[float] = []
 
     def plan(self, phases: list[Phase], updates: list[int]) -> None:
-        """Nothing to prepare."""
+        """Training begins."""
+        self._began = time.perf_counter()
 
     def update(self, phase: Phase, epoch: int) -> None:
         """Note the time."""
@@ -45,9 +47,10 @@ class Stopwatch:
     def event(self, event: dict[str, Any]) -> None:
         """The end of an epoch: what came after the last update was validation."""
         if event["event"] == "epoch":
-            first, last, now = self._updates[0], self._updates[-1], time.perf_counter()
-            self.paces.append(Pace((last - first) / max(len(self._updates) - 1, 1), now - last))
-            self._updates = []
+            times = self._updates if len(self._updates) > 1 else [self._began, *self._updates]
+            now = time.perf_counter()
+            self.paces.append(Pace((times[-1] - times[0]) / (len(times) - 1), now - times[-1]))
+            self._began, self._updates = now, []
 
 
 class Part(NamedTuple):
@@ -153,7 +156,7 @@ def fit_into(seconds: float, parts: Sequence[Part], training: dict[str, Any], ba
 
     def updates(epochs: dict[str, int]) -> int:
         left = seconds - total(lambda pace: pace.validation, epochs)
-        return max(1, int(left / total(lambda pace: pace.update, epochs)))
+        return max(1, int(left / max(total(lambda pace: pace.update, epochs), 1e-9)))
 
     published = {key: training[key] for key in keys}
     factor = min(1.0, VALIDATION_SHARE * seconds / max(total(lambda pace: pace.validation, published), 1e-9))
