@@ -45,7 +45,8 @@ def teach(
     network: nn.Module, scene: Scene, task: str, loss: str, training: TrainingConfig
 ) -> tuple[list[Phase], dict[str, Lesson]]:
     """The phases of a system, one after another, and what each teaches, by its name."""
-    stages = network.stages() if hasattr(network, "stages") else [Stage("alone", list(network.parameters()), network)]  # type: ignore[operator]
+    staged: Callable[[], list[Stage]] | None = getattr(network, "stages", None)
+    stages = staged() if staged else [Stage("alone", list(network.parameters()), network)]
     names = [f"{stage.name} {task}" for stage in stages]
     phases = [
         Phase(

@@ -181,7 +181,7 @@ def _learn(
     ends = [event for event in run.history() if event["event"] == "phase"]
     cost = {key: sum(end[key] for end in ends) for key in ("updates", "epochs", "seconds")}
     cost["parameters"] = sum(parameter.numel() for parameter in network.parameters())
-    forecast = forecaster(network, material.scene)  # type: ignore[arg-type]
+    forecast = forecaster(network, material.scene)
 
     def forecast_of(task: str) -> Callable[[Windows, Tensor], Tensor]:
         channels = material.channels[task]

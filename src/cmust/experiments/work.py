@@ -99,7 +99,7 @@ def _other(cell: Cell, folder: Path, terms: Terms, watcher: Watcher | None) -> R
     settings, system = terms.of(cell), find_system(cell.system)
     own = terms.settings.get("systems", {}).get(cell.system, {})
     _, published = recipe(system, **own.get("training", {}))
-    shape = {
+    shape: dict[str, Any] = {
         **own.get("training", {}),
         "network": own.get("network", {}),
         "protocol": settings.protocol,
