@@ -78,6 +78,17 @@ def test_other_settings_name_the_key(run: Path, change: dict, words: str) -> Non
         tiny_fit(run, **{**QUICK, **change})
 
 
+def test_a_run_begun_before_a_setting_existed_goes_on_with_its_default(run: Path) -> None:
+    file = run / "config.json"
+    config = json.loads(file.read_text())
+    for setting in ("recompute", "head_epochs", "windows_per_pass"):
+        del config["settings"]["training"][setting]
+    file.write_text(json.dumps(config))
+    tiny_fit(run, **QUICK)
+    with pytest.raises(RunError, match=r"settings\.training\.head_epochs = 3, not 4"):
+        tiny_fit(run, **{**QUICK, "training": {**QUICK["training"], "head_epochs": 4}})
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 from lightning_fabric import Fabric
+from pydantic import BaseModel
 
 from cmust.assembly import describe, load_trunk, seasonal_tables, window_scores
 from cmust.city import City
@@ -15,9 +16,9 @@ from cmust.forecaster import Forecaster, TaskModel
 from cmust.heads import HeadParts, make_head
 from cmust.identity import data_fingerprint, describe_city
 from cmust.machine import provenance
-from cmust.model import Trunk
+from cmust.model import ModelConfig, Trunk
 from cmust.profile import Shape, shaped
-from cmust.rolling import PLANS
+from cmust.rolling import PLANS, TrainingConfig
 from cmust.run import SCHEMA, Run
 from cmust.settings import Settings, make_settings
 from cmust.training import Outcome, Watcher, carry_out, make_fabric
@@ -115,7 +116,12 @@ def _claim(run: Run, city: City, settings: Settings, fabric: Fabric, command: st
         "processes": fabric.world_size,
         "precision": fabric._precision.precision,
     }
-    run.claim(identity, made)
+    defaults = {"model": _defaults(ModelConfig), "training": _defaults(TrainingConfig)}
+    run.claim(identity, made, {"settings": defaults})
+
+
+def _defaults(kind: type[BaseModel]) -> dict[str, Any]:
+    return {name: field.get_default(call_default_factory=True) for name, field in kind.model_fields.items()}
 
 
 def _train(fabric: Fabric, city: City, run: Run, settings: Settings, watcher: Watcher | None) -> Forecaster:

@@ -3,9 +3,10 @@
 import fcntl
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from cmust.errors import BusyError, RunError
@@ -121,12 +122,15 @@ class Run:
         """Write ``config.json``."""
         write_text(self.config_file, json.dumps(config, indent=2) + "\n")
 
-    def claim(self, identity: dict[str, Any], made: dict[str, Any]) -> None:
+    def claim(
+        self, identity: dict[str, Any], made: dict[str, Any], defaults: Mapping[str, Any] = MappingProxyType({})
+    ) -> None:
         """Write ``config.json``, or check that the run that is there is this one.
 
         Args:
             identity: what makes it this run, as plain JSON values.
             made: how, kept beside it when the run begins.
+            defaults: in the shape of ``identity``, for a run that was begun when a setting did not exist yet.
 
         Raises:
             RunError: the folder holds another run; the first setting that differs is named.
@@ -134,7 +138,7 @@ class Run:
         if not self.config_file.exists():
             self.write_config({**identity, "made": made})
             return
-        for key, theirs, ours in _differences(self.config(), identity):
+        for key, theirs, ours in _differences(_over(defaults, self.config()), identity):
             raise RunError(
                 f"run {self.folder} was started with {key} = {theirs!r}, not {ours!r}; use the same settings to "
                 f"resume it, or another folder"
@@ -230,6 +234,14 @@ def read_json(path: Path, missing: str) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise RunError(f"{path} is damaged: it holds no JSON object; restore it from a copy or train again")
     return content
+
+
+def _over(defaults: Any, found: Any) -> Any:
+    """``found`` with what it lacks from ``defaults``, at every depth."""
+    if isinstance(defaults, Mapping) and isinstance(found, Mapping):
+        keys = dict.fromkeys([*defaults, *found])
+        return {key: _over(defaults.get(key), found[key]) if key in found else defaults[key] for key in keys}
+    return found
 
 
 def _differences(found: Any, wanted: Any, path: str = "") -> list[tuple[str, Any, Any]]:
