@@ -61,7 +61,7 @@ def test_the_other_tasks_do_not_change_by_one_bit(run: Path, train: str) -> None
 def test_the_frozen_part_is_fixed_and_the_rest_moves(run: Path) -> None:
     star = Forecaster.load(run).star
     assert star is not None
-    adapt(run, city_of(), "bikes", weight_decay=0.1, **CPU)
+    adapt(run, city_of(), "bikes", train="unfrozen", weight_decay=0.1, **CPU)
     trunk = Forecaster.load(run).tasks["bikes"].trunk.state_dict()
     held, moved = 0, 0
     for name, mask in star.frozen.items():
@@ -131,6 +131,16 @@ def test_three_days_of_history(run: Path) -> None:
     np.testing.assert_allclose(model.head.mean, task.values[:24].mean(), rtol=1e-5)
 
 
+@pytest.mark.parametrize(("days", "train"), [(8, "prompt"), (9, "unfrozen")])
+def test_less_than_a_week_to_train_on_trains_the_head_alone(run: Path, days: int, train: str) -> None:
+    """Of 8 days the last 2 choose when to stop, of 9 as well."""
+    star = Forecaster.load(run).star
+    done = adapt(run, city_of(steps=12 * days), "bikes", refine_factor=1.0, head_epochs=0, **CPU)
+    assert done.record["adapted"]["train"] == train and star is not None
+    trunk = done.forecaster.tasks["bikes"].trunk.state_dict()
+    assert all(torch.equal(trunk[name], weight) for name, weight in star.weights.items()) == (train == "prompt")
+
+
 def test_what_follows_the_history_has_no_part_in_it(run: Path, tmp_path: Path) -> None:
     other = city_of(steps=140)
     values = other.tasks["bikes"].values.copy()
@@ -187,7 +197,7 @@ def test_a_city_that_calls_the_places_data_as_the_run_calls_the_known_places(run
 def test_new_places_start_from_the_known_task_and_move_on(run: Path) -> None:
     before = Forecaster.load(run)
     known, frozen = before.tasks["trips"].trunk.state_dict(), before.star.frozen
-    after = before.adapt(uptown(), "trips", name="north", head_epochs=0, **CPU)
+    after = before.adapt(uptown(), "trips", name="north", train="unfrozen", head_epochs=0, **CPU)
     trunk = after.tasks["north"].trunk.state_dict()
     assert any(not torch.equal(trunk[name], known[name]) for name in known)
     for name, mask in frozen.items():
@@ -255,7 +265,7 @@ def test_scores_are_of_what_follows_the_history(run: Path) -> None:
     assert scored["systems"]["cmust"]["plain"]["mae"] == pytest.approx(np.nanmean(np.abs(errors)), rel=1e-4)
     assert scored["systems"]["weekly_average"]["plain"]["mae"] == pytest.approx(np.nanmean(np.abs(average)), rel=0.02)
     costs = record["costs"]
-    assert costs["cmust"]["most_epochs"] == 5 and costs["from_scratch"]["most_epochs"] == 3
+    assert costs["cmust"]["most_epochs"] == 2 and costs["from_scratch"]["most_epochs"] == 3
     batches = -(-(72 - 6) // 32)
     assert costs["cmust"]["updates"] == costs["cmust"]["epochs"] * batches
     assert costs["cmust"]["trained_weights"] < costs["from_scratch"]["trained_weights"]
@@ -348,7 +358,7 @@ def test_another_adaptation_begins_anew(run: Path) -> None:
         (uptown, "trips", {}, RunError, r"has task 'trips' already"),
         (uptown, "trips", {"name": "visits"}, RunError, r"has task 'visits' already"),
         (uptown, "trips", {"name": "No Name"}, CityError, "No Name"),
-        (city_of, "bikes", {"train": "all"}, ConfigError, "train is 'all'; choose unfrozen, prompt, nothing"),
+        (city_of, "bikes", {"train": "all"}, ConfigError, "train is 'all'; choose auto, unfrozen, prompt, nothing"),
         (city_of, "bikes", {"train": "nothing"}, ConfigError, "needs one of the run that it is like"),
         (
             uptown,

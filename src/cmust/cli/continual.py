@@ -28,8 +28,12 @@ def adapt(
         str | None, typer.Option(help="A task of the run whose prompts and weights it takes over.", show_default=False)
     ] = None,
     train: Annotated[
-        str, typer.Option(help="unfrozen: what is not frozen; prompt: its head alone; nothing: only with --like.")
-    ] = "unfrozen",
+        str,
+        typer.Option(
+            help="unfrozen: what is not frozen; prompt: its head alone; auto: its head where less than a week trains, "
+            "else what is not frozen; nothing: only with --like."
+        ),
+    ] = "auto",
     until: Annotated[
         str | None, typer.Option(help="History ends before this time; what follows is scored.", show_default=False)
     ] = None,

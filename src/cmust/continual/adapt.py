@@ -10,7 +10,7 @@ from lightning_fabric import Fabric
 
 from cmust.assembly import describe, seasonal_tables, window_scores, with_task
 from cmust.city import City
-from cmust.continual.newcomer import Newcomer, Wish, make_wish, prepare
+from cmust.continual.newcomer import AUTO, Newcomer, Wish, make_wish, prepare
 from cmust.continual.record import FROM_SCRATCH, score_adaptation
 from cmust.continual.trainee import Trainee
 from cmust.continual.versions import changing
@@ -46,7 +46,7 @@ def adapt(
     *,
     name: str | None = None,
     like: str | None = None,
-    train: str = "unfrozen",
+    train: str = AUTO,
     until: str | None = None,
     compare: bool = False,
     accelerator: str = "auto",
@@ -66,7 +66,8 @@ def adapt(
         name: under which the run knows it, for other places of a task that the run has.
         like: a task of the run whose prompt encoder and weights are taken over, for other places of it.
         train: ``unfrozen``: what is not frozen; ``prompt``: the head alone (its prompt, how it follows the recent
-            level); ``nothing``: only for a task like another.
+            level); ``auto``: the head alone where there is less than a week to train on, else what is not frozen;
+            ``nothing``: only for a task like another.
         until: history ends before this local time; scores are of what follows.
         compare: train the same network on the same history from fresh weights too, and tell scores and times of both.
         accelerator: Fabric's.
@@ -112,7 +113,7 @@ def adapt_forecaster(
     *,
     name: str | None = None,
     like: str | None = None,
-    train: str = "unfrozen",
+    train: str = AUTO,
     until: str | None = None,
     accelerator: str = "auto",
     watcher: Watcher | None = None,

@@ -18,6 +18,8 @@ from cmust.rolling import Star
 from cmust.windows import Scaler, Split, Windows, task_windows
 
 Train = Literal["unfrozen", "prompt", "nothing"]
+AUTO = "auto"
+"""What is not frozen, or the head alone: by the length of the history."""
 
 
 @dataclass(frozen=True)
@@ -76,11 +78,12 @@ def make_wish(
     """Check what is asked for. A known task under another name, in the form that the run knows, is like itself.
 
     Raises:
-        ConfigError: ``train`` is none of the three, or something else is missing for it.
+        ConfigError: ``train`` is none of the four, or something else is missing for it.
         RunError: the run has the task already, has none that is named in ``like``, or nothing to start from.
+        CityError: the history is too short.
     """
-    if train not in get_args(Train):
-        raise ConfigError(f"train is {train!r}; choose {', '.join(get_args(Train))}")
+    if train not in (AUTO, *get_args(Train)):
+        raise ConfigError(f"train is {train!r}; choose {', '.join((AUTO, *get_args(Train)))}")
     name = name or data.name
     if like is None and name != data.name and data.name in forecaster.tasks:
         like = None if _misfit(forecaster.tasks[data.name], data) else data.name
@@ -99,7 +102,21 @@ def make_wish(
             "the run has no common weights W* to start from, since it was not trained with scheme rolling; train it "
             "so, or say which of its tasks the new one is like (--like TASK)"
         )
+    if train == AUTO:
+        train = _what_can_be_judged(forecaster, data, until)
     return Wish(data.name, name, like, train, until)  # type: ignore[arg-type]
+
+
+def _what_can_be_judged(forecaster: Forecaster, data: Task, until: str | None) -> Train:
+    """The head alone where there is less than a week to train on. The days that choose when to stop are weekdays then
+    that training never saw, with an expectation borrowed from other days: they cannot tell what shared weights gain.
+    """
+    config = forecaster.config
+    if not (config.prompts or config.seasonal):
+        return "unfrozen"  # the head has nothing to learn
+    history = data if until is None else data.select(time=slice(None, until))
+    split = history_split(history, config.input_steps, config.horizon)
+    return "unfrozen" if split.train_steps >= 7 * data.steps_per_day else "prompt"
 
 
 def _misfit(model: TaskModel, data: Task) -> str:

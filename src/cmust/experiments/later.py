@@ -6,7 +6,7 @@ from typing import Any
 
 from cmust.city import City
 from cmust.continual.adapt import adapted, training_of
-from cmust.continual.newcomer import make_wish
+from cmust.continual.newcomer import AUTO, make_wish
 from cmust.errors import RunError
 from cmust.files import write_text
 from cmust.forecaster import Forecaster
@@ -50,9 +50,7 @@ def keep_adaptation(
         RunError: the folder holds another adaptation.
     """
     work, result = Run(folder), folder / "adapt.json"
-    wish = make_wish(
-        before, city.task(task), **{"name": None, "like": None, "train": "unfrozen", "until": None, **options}
-    )
+    wish = make_wish(before, city.task(task), **{"name": None, "like": None, "train": AUTO, "until": None, **options})
     config = training_of(before, wish, training, compare=compare)
     identity = {
         "adapt": vars(wish),

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from cmust.city import City
+from cmust.continual.newcomer import AUTO
 from cmust.errors import ConfigError, RunError
 from cmust.evaluation import SYSTEM
 from cmust.experiments.later import keep_adaptation, split_settings
@@ -56,13 +57,13 @@ def run_cell(
     run_settings, training = split_settings(settings, "adapt")
     known = hold_out(city.select(time=slice(None, cut)), held=False)
     before = fit(known, folder / "known-places", watcher=watcher, **run_settings)
-    for train in ("nothing", "unfrozen"):
+    for train in ("nothing", AUTO):
         keep_adaptation(
             folder / cell / train,
             before,
             hold_out(city, held=True),
             cell,
-            training if train == "unfrozen" else {},
+            training if train == AUTO else {},
             watcher,
             name=f"{cell}_held_out",
             like=cell,
@@ -89,7 +90,7 @@ def collect(folder: Path) -> dict[str, Any]:
         RunError: none is finished.
     """
     table: dict[str, Any] = {"tasks": {}, "costs": {}}
-    for file in sorted(folder.glob("*/unfrozen/adapt.json")):
+    for file in sorted(folder.glob("*/auto/adapt.json")):
         record, plain, task = read_json(file, ""), read_json(file.parent.parent / "nothing" / "adapt.json", ""), ""
         task = file.parent.parent.name
         (trained,), (untrained,) = record["tasks"].values(), plain["tasks"].values()
