@@ -1,10 +1,11 @@
 """Compare a system of ``cmust.baselines`` with a checkout of its published implementation.
 
     python -m benchmarks.parity dcrnn DIR        DIR is a checkout that you have; nothing of it is in this repository
+    python -m benchmarks.parity                  the largest difference of every system, from the last comparisons
 
 Each system has a file here with ``parity(repo)``: the published network with random weights, ours with the same ones,
-both on the same random inputs, dropout off; per part compared the largest difference, relative to the largest value.
-Results go to benchmarks/results/parity/NAME.json.
+both on the same random inputs, in double precision, dropout off; per part the largest difference, relative to the
+largest value. Results go to benchmarks/results/parity/NAME.json.
 """
 
 import argparse
@@ -28,12 +29,15 @@ def main() -> None:
     """Compare, print, write; exits with 1 where a part differs by more than ``BAR``."""
     names = sorted(file.stem for file in HERE.glob("[a-z]*.py"))
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("system", choices=names)
-    parser.add_argument("repo", type=Path, help="a checkout of the published implementation")
+    parser.add_argument("system", nargs="?", choices=names)
+    parser.add_argument("repo", nargs="?", type=Path, help="a checkout of the published implementation")
     arguments = parser.parse_args()
-    if not arguments.repo.is_dir():
-        parser.error(f"{arguments.repo} is no folder")
+    if arguments.system is None:
+        return show()
+    if arguments.repo is None or not arguments.repo.is_dir():
+        parser.error("give the folder of a checkout")
     torch.manual_seed(0)
+    torch.set_default_dtype(torch.float64)
     module = importlib.import_module(f"benchmarks.parity.{arguments.system}")
     sys.path.insert(0, str(arguments.repo))
     with torch.no_grad():
@@ -53,6 +57,13 @@ def main() -> None:
     print(json.dumps(told, indent=1))
     if any(value > BAR for value in differences.values()):
         sys.exit(1)
+
+
+def show() -> None:
+    """A line for each comparison that has been made."""
+    for file in sorted(RESULTS.glob("*.json")):
+        told = json.loads(file.read_text())
+        print(f"{told['system']:12}{told['published']:34}{told['commit'][:8]:10}{max(told['differences'].values()):.0e}")
 
 
 if __name__ == "__main__":

@@ -72,7 +72,8 @@ class TensorFlow(SimpleNamespace):
             number += 1
         value = torch.randn([int(length) for length in shape], dtype=FLOAT)
         scale = 1.0 if value.dim() == 1 else 1.5 * (value.numel() // value.size(-1)) ** -0.5
-        self.variables[full] = value * scale if low is None else value.uniform_(low, low + 1)
+        value = value * scale if low is None else value.uniform_(low, low + 1)
+        self.variables[full] = value.detach().requires_grad_()
         return tensor(self.variables[full])
 
     def stateful(self) -> dict[str, Any]:
@@ -105,18 +106,24 @@ class TensorFlow(SimpleNamespace):
             "get_variable": get_variable,
             "Variable": variable,
             "variable_scope": self.scope,
+            "get_variable_scope": lambda: self.scopes,
             "layers": SimpleNamespace(dense=dense),
-            "contrib": SimpleNamespace(layers=SimpleNamespace(layer_norm=layer_norm)),
+            "contrib": SimpleNamespace(
+                layers=SimpleNamespace(layer_norm=layer_norm, xavier_initializer=initializer),
+                rnn=SimpleNamespace(RNNCell=RNNCell),
+            ),
             "train": SimpleNamespace(ExponentialMovingAverage=lambda decay: SimpleNamespace(average=average)),
             "add_to_collection": lambda name, value: self.collections[name].append(value),
             "get_collection": lambda name: self.collections[name],
         }
 
     @contextmanager
-    def scope(self, name: str) -> Iterator[None]:
-        self.scopes.append(name)
+    def scope(self, name: str | list[str]) -> Iterator[None]:
+        """One further in, or the one that was asked for by ``get_variable_scope``."""
+        before = self.scopes
+        self.scopes = [*before, name] if isinstance(name, str) else name
         yield
-        self.scopes.pop()
+        self.scopes = before
 
 
 def moments(x: Tensor, axes: list[int], keep_dims: bool = False, name: str = "") -> tuple[Tensor, Tensor]:
@@ -137,9 +144,9 @@ def dropout(x: Tensor, keep_prob: float) -> Tensor:
     return x
 
 
-def split(x: Tensor, parts: int, axis: int) -> list[Tensor]:
-    assert x.size(axis) % parts == 0
-    return list(x.split(x.size(axis) // parts, axis))
+def split(value: Tensor, num_or_size_splits: int, axis: int) -> list[Tensor]:
+    assert value.size(axis) % num_or_size_splits == 0
+    return list(value.chunk(num_or_size_splits, axis))
 
 
 def cut(x: Tensor, begin: list[int], size: list[int]) -> Tensor:
@@ -169,6 +176,18 @@ def assert_equal(a: int, b: int) -> None:
     assert a == b, f"{a} is not {b}"
 
 
+def sparse(places: Any, values: Any, shape: Any) -> Tensor:
+    """A sparse matrix, as a dense one."""
+    return torch.sparse_coo_tensor(torch.as_tensor(places).T, torch.as_tensor(values), tuple(shape)).to_dense()
+
+
+class RNNCell:
+    """What recurrent cells derive from."""
+
+    def __init__(self, _reuse: Any = None) -> None:
+        assert _reuse is None
+
+
 def initializer(*_: Any, **__: Any) -> Any:
     """Any initialiser: of its value only the shape counts, as variables are random."""
     return lambda shape: tensor(torch.zeros([int(length) for length in shape], dtype=FLOAT))
@@ -195,6 +214,9 @@ OPERATIONS: dict[str, Any] = {
     "expand_dims": expand_dims,
     "squeeze": lambda x, axis: x.squeeze(axis),
     "matmul": matmul,
+    "SparseTensor": sparse,
+    "sparse_reorder": lambda matrix: matrix,
+    "sparse_tensor_dense_matmul": matmul,
     "multiply": lambda a, b: a * b,
     "add": lambda a, b: a + b,
     "subtract": lambda a, b: a - b,
@@ -223,6 +245,7 @@ OPERATIONS: dict[str, Any] = {
     "summary": SimpleNamespace(scalar=nothing, histogram=nothing),
     "nn": SimpleNamespace(
         relu=functional.relu,
+        tanh=torch.tanh,
         sigmoid=torch.sigmoid,
         softmax=lambda x, axis=-1: x.softmax(axis),
         conv2d=conv2d,
@@ -235,17 +258,9 @@ OPERATIONS: dict[str, Any] = {
 }
 
 
-def stand_in() -> TensorFlow:
-    """A fresh one, imported as ``tensorflow`` from now on; modules that imported another must be told."""
+def tensorflow() -> TensorFlow:
+    """A fresh one, imported as ``tensorflow`` from now on."""
     module = TensorFlow()
-    sys.modules["tensorflow"] = module  # type: ignore[assignment]
+    parts = {"tensorflow": module, "tensorflow.contrib": module.contrib, "tensorflow.contrib.rnn": module.contrib.rnn}
+    sys.modules |= parts  # type: ignore[arg-type]
     return module
-
-
-def numpy_of_its_day() -> None:
-    """SciPy's largest eigenvalue and NumPy's matrices, which the published graph functions use."""
-    import numpy as np
-
-    linalg = SimpleNamespace(eigs=lambda L, k, which: (np.sort_complex(np.linalg.eigvals(L))[-k:], None))
-    sys.modules |= {"scipy": SimpleNamespace(), "scipy.sparse": SimpleNamespace(), "scipy.sparse.linalg": linalg}
-    np.mat = np.asmatrix

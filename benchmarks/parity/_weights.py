@@ -1,4 +1,9 @@
-"""What the comparisons share: random weights that let every branch matter, carrying them over, the difference."""
+"""What every comparison does: the same random weights in both networks, then outputs and gradients side by side.
+
+All in double precision, where two ways to the same number part in the last digits only: what is left is a difference.
+"""
+
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -6,71 +11,140 @@ from torch import Tensor, nn
 from cmust.baselines.scene import Glimpse
 
 SLOTS = 48
-FELT = 1e6
+
+Weights = dict[str, Tensor]
+Outputs = dict[str, tuple[Tensor, Tensor]]
+"""By name, ours and the published one."""
 
 
-def state(module: nn.Module) -> dict[str, Tensor]:
+def state(module: nn.Module) -> Weights:
     """Parameters and running statistics by name; not what is given, such as graphs."""
     running = {name: b for name, b in module.named_buffers() if name.endswith(("running_mean", "running_var"))}
     return dict(module.named_parameters()) | running
 
 
-def randomise(tensors: dict[str, Tensor]) -> None:
-    """Normal numbers, matrices by the root of what they sum over, so that nothing saturates; variances are positive."""
-    for name, tensor in tensors.items():
+def redraw(weights: Weights) -> None:
+    """Normal numbers, matrices by the root of what they sum over, so that nothing is silent and nothing saturates."""
+    for name, weight in weights.items():
         if name.endswith("running_var"):
-            tensor.uniform_(0.5, 1.5)
-        elif tensor.dim() == 1:
-            tensor.normal_(0, 0.5)
+            weight.uniform_(0.5, 1.5)
+        elif weight.dim() == 1:
+            weight.normal_(0, 0.5)
         else:
-            tensor.normal_(0, (tensor.shape[0] / tensor.numel()) ** 0.5)
+            weight.normal_(0, (weight.shape[0] / weight.numel()) ** 0.5)
 
 
-def carry(theirs: dict[str, Tensor], ours: nn.Module, names: dict[str, str], unread: set[str] | None = None) -> None:
-    """Copy the published weights into ``ours``; every one is used exactly once.
+def joined(weights: Weights, parts: tuple[str, ...], whole: str) -> Weights:
+    """The weights with those of ``parts`` one above the other under ``whole``; queries, keys and values of PyTorch's.
+
+    ``parts`` and ``whole`` are pieces of names; what comes before and behind them stays.
+    """
+    found = dict(weights)
+    for name in [name for name in weights if parts[0] in name]:
+        pieces = [found.pop(name.replace(parts[0], part)) for part in parts]
+        found[name.replace(parts[0], whole)] = torch.cat(pieces)
+    return found
+
+
+def renamed(weights: Weights, names: dict[str, str], unread: tuple[str, ...] = ()) -> Weights:
+    """The published weights by our names, each used once.
 
     Args:
-        theirs: by name.
-        ours: all of its weights are set.
-        names: of ours to theirs.
-        unread: published weights that the published forward pass doesn't read.
+        names: of theirs, whole or the beginning, to the same of ours; the longest that fits counts.
+        unread: beginnings of names that the published forward pass does not read.
     """
-    mine, used = state(ours), list(names.values())
-    assert set(names) == set(mine), f"not set: {set(mine) ^ set(names)}"
-    assert len(used) == len(set(used)), "a published weight would be used twice"
-    left = set(theirs) - set(used) - (unread or set())
-    assert not left and not set(used) - set(theirs), f"left over: {left}; unknown: {set(used) - set(theirs)}"
-    for name, published in names.items():
-        assert mine[name].shape == theirs[published].shape, f"{name} {tuple(mine[name].shape)}: {published}"
-        mine[name].copy_(theirs[published])
+    found: Weights = {}
+    for name, weight in weights.items():
+        if name.startswith(unread):
+            continue
+        fits = [start for start in names if name.startswith(start)]
+        assert fits, f"no place for {name} {tuple(weight.shape)}"
+        start = max(fits, key=len)
+        own = names[start] + name[len(start) :]
+        assert own not in found, f"{own} would be set twice"
+        found[own] = weight
+    return found
+
+
+def carry(theirs: Weights, ours: nn.Module) -> None:
+    """Copy the published weights, by our names and in our shapes up to lengths of 1; all of ours are set."""
+    own = state(ours)
+    assert set(own) == set(theirs), f"on one side alone: {sorted(set(own) ^ set(theirs))}"
+    for name, weight in theirs.items():
+        own[name].copy_(fitted(weight, own[name]))
+
+
+def fitted(weight: Tensor, to: Tensor) -> Tensor:
+    lengths = [[n for n in one.shape if n > 1] for one in (weight, to)]
+    assert lengths[0] == lengths[1], f"{tuple(weight.shape)} does not fit {tuple(to.shape)}"
+    return weight.reshape(to.shape)
+
+
+def compared(
+    case: str,
+    theirs: Weights,
+    ours: nn.Module,
+    in_our_terms: Callable[[Weights], Weights],
+    outputs: Callable[[], Outputs],
+    unread: tuple[str, ...] = (),
+) -> dict[str, float]:
+    """Largest differences of outputs and gradients, after the published weights are put into ours.
+
+    The gradients are of a random sum of all outputs. Every weight must have one: without it equal outputs say nothing.
+
+    Args:
+        case: beginning of the names of the results.
+        theirs: published weights, redrawn.
+        ours: gets them.
+        in_our_terms: the published weights by our names and in our shapes; each once, only turned and joined.
+        outputs: of both networks for the same inputs.
+        unread: beginnings of names of published weights that have no effect, which is checked.
+    """
+    carry(in_our_terms(theirs), ours)
+    with torch.enable_grad():
+        found = outputs()
+        told = {f"{case}: {name}": difference(*pair) for name, pair in found.items()}
+        for mine, published in found.values():
+            if mine.requires_grad:
+                probe = torch.randn_like(mine)
+                ((mine + published) * probe).sum().backward()
+    silent = {name for name, w in theirs.items() if w.requires_grad and (w.grad is None or not w.grad.any())}
+    idle = {name for name, w in theirs.items() if w.requires_grad and name.startswith(unread)}
+    assert silent == idle, f"without effect, or with one against what is said: {sorted(silent ^ idle)}"
+    slopes = in_our_terms({name: w if w.grad is None else w.grad for name, w in theirs.items()})
+    steepness = {name: (slope(p), fitted(slopes[name], p)) for name, p in ours.named_parameters()}
+    told[f"{case}: gradients"] = max(difference(*pair) for pair in steepness.values())
+    for name, buffer in state(ours).items():
+        if not isinstance(buffer, nn.Parameter):
+            assert matters(buffer, outputs, found), f"{name} does not matter"
+    return told
+
+
+def slope(parameter: nn.Parameter) -> Tensor:
+    assert parameter.grad is not None
+    return parameter.grad
+
+
+def matters(buffer: Tensor, outputs: Callable[[], Outputs], before: Outputs) -> bool:
+    """Whether other running statistics change an output of ours by more than a part in a million."""
+    kept = buffer.clone()
+    buffer.mul_(1.5).add_(0.1)
+    changes = [difference(mine, before[name][0]) for name, (mine, _) in outputs().items()]
+    buffer.copy_(kept)
+    return max(changes) > 1e-6
 
 
 def difference(ours: Tensor, theirs: Tensor) -> float:
     """Largest, relative to the largest value."""
     assert ours.shape == theirs.shape, f"{tuple(ours.shape)} and {tuple(theirs.shape)}"
-    return float((ours - theirs).abs().max() / theirs.abs().max())
+    return float((ours - theirs).detach().abs().max() / theirs.detach().abs().max())
 
 
-def all_matter(ours: nn.Module, seen: Glimpse, found: float) -> None:
-    """Every weight matters: another value for it changes the forecast a million times more than the difference found.
-
-    Otherwise equal outputs would say little about it.
-    """
-    before = ours(seen)
-    for name, weight in state(ours).items():
-        kept = weight.clone()
-        weight.mul_(1 + 0.5 * torch.rand_like(weight)).add_(0.1)
-        change = difference(ours(seen), before)
-        assert change > FELT * max(found, 1e-16), f"{name} changes the forecast by {change:.1g} only"
-        weight.copy_(kept)
-
-
-def batch(batch: int, steps: int, horizon: int, nodes: int, channels: int = 1) -> Glimpse:
-    """Random values from a random slot of the week on."""
-    start = torch.randint(0, 7 * SLOTS, (batch, 1))
-    clock = start + torch.arange(steps + horizon)
-    slot, dow = clock % SLOTS, clock // SLOTS % 7
-    values = torch.randn(batch, steps, nodes, channels)
+def batch(size: int, steps: int, horizon: int, nodes: int, channels: int = 1) -> Glimpse:
+    """Random values from random slots of the week on."""
+    time = torch.randint(0, 7 * SLOTS, (size, 1)) + torch.arange(steps + horizon)
+    slot, dow = time % SLOTS, time // SLOTS % 7
+    values = torch.randn(size, steps, nodes, channels)
     return Glimpse(values, slot[:, :steps], dow[:, :steps], slot[:, steps:], dow[:, steps:])
 
 

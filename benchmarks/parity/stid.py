@@ -1,53 +1,45 @@
-"""STID beside zezhishao/STID."""
+"""STID against the authors' code."""
 
 import importlib
 from pathlib import Path
 
-from benchmarks.parity._compare import Once, compare, some_glimpse
-from torch import Tensor
+from benchmarks.parity._weights import SLOTS, Outputs, Weights, batch, compared, redraw, renamed, state
 
 from cmust.baselines.clock_channels import with_clock
 from cmust.baselines.stid import STID
 
 PUBLISHED = "zezhishao/STID"
+NAMES = {
+    "node_emb": "node", "time_in_day_emb": "slot", "day_in_week_emb": "day", "time_series_emb_layer": "series",
+    "regression_layer": "output",
+}  # fmt: skip
 
 
 def parity(repo: Path) -> dict[str, float]:
-    small = _differences(nodes=5, steps=4, horizon=3, slots=8, width=4, layers=2)
-    published = _differences(nodes=7, steps=12, horizon=12, slots=288, width=32, layers=3)
-    return {
-        "small, forecast": small[0],
-        "small, gradients": small[1],
-        "published sizes, forecast": published[0],
-        "published sizes, gradients": published[1],
-    }
+    """Published sizes and small ones."""
+    return differences("published sizes", nodes=7, steps=12, horizon=12, width=32, layers=3) | differences(
+        "small", nodes=5, steps=4, horizon=3, width=4, layers=2
+    )
 
 
-def _differences(nodes: int, steps: int, horizon: int, slots: int, width: int, layers: int) -> tuple[float, float]:
-    published = importlib.import_module("stid.stid_arch")
-    theirs = published.STID(
+def differences(case: str, nodes: int, steps: int, horizon: int, width: int, layers: int) -> dict[str, float]:
+    theirs = importlib.import_module("stid.stid_arch").STID(
         num_nodes=nodes, node_dim=width, input_len=steps, input_dim=3, embed_dim=width, output_len=horizon,
-        num_layer=layers, temp_dim_tid=width, temp_dim_diw=width, time_of_day_size=slots, day_of_week_size=7,
+        num_layer=layers, temp_dim_tid=width, temp_dim_diw=width, time_of_day_size=SLOTS, day_of_week_size=7,
         if_T_i_D=True, if_D_i_W=True, if_node=True,
     ).eval()  # fmt: skip
-    ours = STID(nodes, 1, steps, horizon, slots, width, layers).eval()
-    seen = some_glimpse(6, steps, nodes, 1, horizon, slots)
+    ours = STID(nodes, 1, steps, horizon, SLOTS, width, layers).eval()
+    redraw(weights := state(theirs))
+    seen = batch(6, steps, horizon, nodes)
 
-    def forecasts() -> tuple[Tensor, Tensor]:
-        history = with_clock(seen, slots, weekday=True)
-        return theirs(history, history, 0, 0, False), ours(seen)
-
-    def translate(weights: Once) -> dict[str, Tensor]:
-        copies = {
-            "node": weights.take("node_emb"),
-            "slot": weights.take("time_in_day_emb"),
-            "day": weights.take("day_in_week_emb"),
-            **weights.layer("series", "time_series_emb_layer"),
-            **weights.layer("output", "regression_layer"),
-        }
+    def in_our_terms(weights: Weights) -> Weights:
+        names = dict(NAMES)
         for i in range(layers):
-            copies |= weights.layer(f"layers.{i}.layers.0", f"encoder.{i}.fc1")
-            copies |= weights.layer(f"layers.{i}.layers.3", f"encoder.{i}.fc2")
-        return copies
+            names |= {f"encoder.{i}.fc1": f"layers.{i}.layers.0", f"encoder.{i}.fc2": f"layers.{i}.layers.3"}
+        return renamed(weights, names)
 
-    return compare(theirs, ours, translate, forecasts)
+    def outputs() -> Outputs:
+        history = with_clock(seen, SLOTS, weekday=True)
+        return {"forecast": (ours(seen), theirs(history, history, 0, 0, False))}
+
+    return compared(case, weights, ours, in_our_terms, outputs)

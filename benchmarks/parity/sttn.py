@@ -2,83 +2,97 @@
 
 import importlib
 import io
-import sys
 from contextlib import redirect_stdout
 from pathlib import Path
-from types import SimpleNamespace
 
 import torch
-from benchmarks.parity._tensorflow import TensorFlow, stand_in, tensor
-from benchmarks.parity._weights import all_matter, batch, carry, difference
+from benchmarks.parity._stand_ins import stand_in
+from benchmarks.parity._tensorflow import TensorFlow, tensor, tensorflow
+from benchmarks.parity._weights import Outputs, Weights, batch, compared, joined, renamed
 from torch import Tensor
 
 from cmust.baselines.sttn import STTN
 
 PUBLISHED = "xumingxingsjtu/STTN"
 STEPS = 12  # the published code has this number written into it
+END = {
+    "aggregation/w1": "lift.weight", "aggregation/b1": "lift.bias",
+    "temporal_transformer_decoder/wt": "over_time.weight", "temporal_transformer_decoder/bt": "over_time.bias",
+    "layer_norm_output_layer/gamma": "norm.weight", "layer_norm_output_layer/beta": "norm.bias",
+    "w1_output_layer": "first.weight", "b1_output_layer": "first_bias", "w2_output_layer": "second.weight",
+    "b2_output_layer": "second_bias",
+}  # fmt: skip
+BLOCK = {
+    "stn_block_{}_spatial/spatial_embeddings/spatial_position_embeddings": "place",
+    "stn_block_{}_spatial/temporal_embeddings/temporal_position_embeddings": "step",
+    "stn_block_{}_temporal/temporal_embedding/temporal_position_embeddings": "step_again",
+    "stn_block_{}_spatial/ws_input": "shortcut.weight",
+    "stn_block_{}_spatial/ws": "theta.weight",
+    "stn_block_{}_spatial/bs": "theta.bias",
+    "stn_block_{}_temporal/ws_input": "shortcut_again.narrow.weight",
+    "layer_norm_{}/gamma": "norm.weight",
+    "layer_norm_{}/beta": "norm.bias",
+}
+TRANSFORMER = {
+    "transformer/ws_input": "fit.narrow.weight",
+    "attention/self/in_proj_weight": "layer.self_attn.in_proj_weight",
+    "attention/self/in_proj_bias": "layer.self_attn.in_proj_bias",
+    "attention/output/dense": "layer.self_attn.out_proj", "intermediate/dense": "layer.linear1",
+    "output/dense": "layer.linear2", "attention/output/LayerNorm": "layer.norm1", "output/LayerNorm": "layer.norm2",
+}  # fmt: skip
+KINDS = {"/kernel": ".weight", "/bias": ".bias", "/gamma": ".weight", "/beta": ".bias"}
 
 
-def transformer(mine: str, scope: str, narrow: bool) -> dict[str, str]:
-    """Of our weights of an encoder layer to theirs."""
-    attention = f"{scope}layer_0/attention/"
-    pairs = {f"{mine}.fit.narrow.weight": f"{scope}layer_0/transformer/ws_input"} if narrow else {}
-    pairs |= {f"{mine}.layer.self_attn.in_proj_{kind}": f"{attention}self/{kind}" for kind in ("weight", "bias")}
-    for layer, theirs in (
-        ("self_attn.out_proj", f"{attention}output/dense"),
-        ("linear1", f"{scope}layer_0/intermediate/dense"),
-        ("linear2", f"{scope}layer_0/output/dense"),
-    ):
-        pairs |= {f"{mine}.layer.{layer}.weight": f"{theirs}/kernel", f"{mine}.layer.{layer}.bias": f"{theirs}/bias"}
-    for layer, theirs in (("norm1", f"{attention}output"), ("norm2", f"{scope}layer_0/output")):
-        pairs |= norm(f"{mine}.layer.{layer}", f"{theirs}/LayerNorm")
+def parity(repo: Path) -> dict[str, float]:
+    """Published sizes, at numbers of nodes where the transformer narrows and where it pads; two small blocks."""
+    tf = tensorflow()
+    stand_in("six", integer_types=(int,))
+    return (
+        differences(tf, "published sizes", 25, 3, 64, 1)
+        | differences(tf, "published sizes, few nodes", 9, 3, 64, 1)
+        | differences(tf, "two small blocks, 4 polynomials", 5, 4, 12, 2)
+    )
+
+
+def differences(tf: TensorFlow, case: str, nodes: int, count: int, width: int, blocks: int) -> dict[str, float]:
+    graphs, seen = torch.randn(count, nodes, nodes) / nodes**0.5, batch(2, STEPS, 1, nodes)
+    tf.variables.clear()
+    with torch.enable_grad():
+        forecast = published(tf, graphs, seen.values, width, blocks)
+    ours = STTN(graphs, torch.eye(nodes), 1, STEPS, 1, width=width, blocks=blocks).eval()
+
+    def in_our_terms(weights: Weights) -> Weights:
+        turned = {name: in_torch_order(name, weight) for name, weight in weights.items()}
+        for theirs, own in (("kernel", "weight"), ("bias", "bias")):
+            parts = tuple(f"self/{part}/{theirs}" for part in ("query", "key", "value"))
+            turned = joined(turned, parts, f"self/in_proj_{own}")
+        return renamed(turned, names(blocks))
+
+    def outputs() -> Outputs:
+        return {"forecast": (ours(seen)[:, 0], forecast)}
+
+    return compared(case, tf.variables, ours, in_our_terms, outputs)
+
+
+def names(blocks: int) -> dict[str, str]:
+    """Of their weights to ours."""
+    pairs = dict(END)
+    for i in range(blocks):
+        pairs |= {a.format(i): f"blocks.{i}.{b}" for a, b in BLOCK.items()}
+        stacks = {"spatial/": "between_nodes", "temporal/encoder/": "between_steps"}
+        for scope, mine in stacks.items():
+            for theirs, own in TRANSFORMER.items():
+                kinds = KINDS if theirs.endswith(("dense", "LayerNorm")) else {"": ""}
+                for a, b in kinds.items():
+                    pairs[f"stn_block_{i}_{scope}layer_0/{theirs}{a}"] = f"blocks.{i}.{mine}.{own}{b}"
     return pairs
 
 
-def norm(mine: str, scope: str) -> dict[str, str]:
-    return {f"{mine}.weight": f"{scope}/gamma", f"{mine}.bias": f"{scope}/beta"}
-
-
-def names(ours: STTN) -> dict[str, str]:
-    """Of all our weights to theirs."""
-    pairs = {"lift.weight": "aggregation/w1", "lift.bias": "aggregation/b1"}
-    decoder = "temporal_transformer_decoder"
-    pairs |= {"over_time.weight": f"{decoder}/wt", "over_time.bias": f"{decoder}/bt"}
-    pairs |= norm("norm", "layer_norm_output_layer")
-    for i, layer in enumerate(("first", "second"), start=1):
-        pairs |= {f"{layer}.weight": f"w{i}_output_layer", f"{layer}_bias": f"b{i}_output_layer"}
-    for i, block in enumerate(ours.blocks):
-        mine, space, time = f"blocks.{i}.", f"stn_block_{i}_spatial/", f"stn_block_{i}_temporal/"
-        pairs |= {
-            f"{mine}place": f"{space}spatial_embeddings/spatial_position_embeddings",
-            f"{mine}step": f"{space}temporal_embeddings/temporal_position_embeddings",
-            f"{mine}step_again": f"{time}temporal_embedding/temporal_position_embeddings",
-            f"{mine}shortcut.weight": f"{space}ws_input",
-            f"{mine}theta.weight": f"{space}ws",
-            f"{mine}theta.bias": f"{space}bs",
-            f"{mine}shortcut_again.narrow.weight": f"{time}ws_input",
-        }
-        pairs |= transformer(f"{mine}between_nodes", space, block.between_nodes.fit.narrow is not None)
-        pairs |= transformer(f"{mine}between_steps", f"{time}encoder/", True) | norm(f"{mine}norm", f"layer_norm_{i}")
-    return pairs
-
-
-def in_torch_order(variables: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Kernels as (out, in), queries, keys and values in one, norms without lengths of one."""
-    found: dict[str, Tensor] = {}
-    for name, value in variables.items():
-        if name.endswith(("gamma", "beta")):
-            value = value.squeeze()
-        elif value.dim() == 4:
-            value = value.permute(3, 2, 0, 1)
-            value = value if name.endswith("/wt") else value[:, :, 0, 0]
-        elif name.endswith(("kernel", "/ws")):
-            value = value.T
-        found[name] = value
-    for scope in [name.removesuffix("query/kernel") for name in variables if name.endswith("query/kernel")]:
-        for ours, theirs in (("weight", "kernel"), ("bias", "bias")):
-            parts = [found.pop(f"{scope}{part}/{theirs}") for part in ("query", "key", "value")]
-            found[f"{scope}{ours}"] = torch.cat(parts)
-    return found
+def in_torch_order(name: str, weight: Tensor) -> Tensor:
+    """A kernel ``(h, w, in, out)`` to ``(out, in, h, w)``, a matrix turned; norms and embeddings as they are."""
+    if weight.dim() == 4 and not name.endswith(("gamma", "beta")):
+        return weight.permute(3, 2, 0, 1)
+    return weight.T if name.endswith(("kernel", "/ws")) else weight
 
 
 def published(tf: TensorFlow, graphs: Tensor, x: Tensor, width: int, blocks: int) -> Tensor:
@@ -91,24 +105,3 @@ def published(tf: TensorFlow, graphs: Tensor, x: Tensor, width: int, blocks: int
             inputs, {"mean": 0.0, "std": 1.0}, STEPS, len(graphs), [[width, width]] * blocks, 1.0, is_training=False
         )
     return forecast.as_subclass(Tensor)
-
-
-def parity(repo: Path) -> dict[str, float]:
-    """Published sizes, at numbers of nodes where the transformer pads and where it narrows; two small blocks."""
-    torch.set_default_dtype(torch.float64)
-    tf = stand_in()
-    sys.modules["six"] = SimpleNamespace(integer_types=(int,))  # type: ignore[assignment]
-    found = {}
-    for case, nodes, count, width, blocks in (
-        ("published sizes", 25, 3, 64, 1),
-        ("published sizes, few nodes", 9, 3, 64, 1),
-        ("two small blocks, 4 polynomials", 5, 4, 12, 2),
-    ):
-        tf.variables.clear()
-        graphs, seen = torch.randn(count, nodes, nodes) / nodes**0.5, batch(2, STEPS, 1, nodes)
-        theirs = published(tf, graphs, seen.values, width, blocks)
-        ours = STTN(graphs, torch.eye(nodes), 1, STEPS, 1, width=width, blocks=blocks).eval()
-        carry(in_torch_order(tf.variables), ours, names(ours))
-        found[case] = difference(ours(seen)[:, 0], theirs)
-        all_matter(ours, seen, found[case])
-    return found

@@ -1,20 +1,43 @@
-"""UniST, whole: patches made up in pre-training and prompted forecasts, at a small and at the published size."""
+"""UniST against the authors' code: patches made up in pre-training and forecasts with prompts, in two sizes."""
 
 import importlib
 import sys
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
+from typing import Any
 
 import torch
-from benchmarks.parity._transfer import transfer
-from benchmarks.parity._weights import SLOTS, batch, difference, randomise, state
+from benchmarks.parity._stand_ins import stand_in
+from benchmarks.parity._weights import SLOTS, Outputs, Weights, batch, compared, joined, redraw, renamed, state
 from torch import Tensor, nn
 
 from cmust.baselines.unist import UniST
 
 PUBLISHED = "tsinghua-fib-lab/UniST"
 CELLS, STEPS, HORIZON, DAYS = (6, 8), 12, 12, 3
-SIZES = {"1": {"width": 64, "depth": (2, 2), "heads": (4, 2)}, "middle": {}}
+NAMES = {
+    "Embedding.value_embedding.tokenConv": "value",
+    "Embedding.temporal_embedding.hour_embed": "slot",
+    "Embedding.temporal_embedding.weekday_embed": "day",
+    "Embedding.temporal_embedding.timeconv": "clock",
+    "decoder_embed": "bridge",
+    "mask_token": "mask",
+    "decoder_pred": "head",
+    "st_prompt.spatial_prompt.conv": "prompts.scales",
+    "spatial_patch.conv": "prompts.patch",
+    "st_prompt.temporal_prompt.c_encoder.layers.0": "prompts.nearby",
+    "st_prompt.temporal_prompt.p_encoder.layers.0": "prompts.period",
+}
+MEMORY = {"x_proj": "query", "keyMatrix": "keys", "memMatrix": "values"}
+MEMORIES = {
+    "st_prompt.temporal_prompt.temporal_memory": "prompts.time_memory",
+    "st_prompt.spatial_prompt.spatial_memory": "prompts.space_memory",
+}
+BLOCK = {
+    "norm1": "norm", "norm2": "mlp.0", "mlp.fc1": "mlp.1", "mlp.fc2": "mlp.3", "attn.in_proj": "attention.in_proj",
+    "attn.proj": "attention.out_proj",
+}  # fmt: skip
+UNREAD = ("Embedding_24.", "pos_embed_", "decoder_pos_embed_")  # for hourly data sets; learned positions
 
 
 class Mlp(nn.Module):
@@ -26,100 +49,65 @@ class Mlp(nn.Module):
         self.fc2 = nn.Linear(hidden_features, in_features)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.fc2(self.act(self.fc1(x)))
+        found: Tensor = self.fc2(self.act(self.fc1(x)))
+        return found
 
 
 def parity(repo: Path) -> dict[str, float]:
-    """Largest differences."""
-    for name in ("timm", "timm.models", "timm.models.layers", "timm.models.vision_transformer", "ConvLSTM"):
-        sys.modules.setdefault(name, ModuleType(name))
-    sys.modules["timm.models.layers"].to_2tuple = None
-    sys.modules["timm.models.vision_transformer"].__dict__.update(Mlp=Mlp, DropPath=nn.Identity)
-    sys.modules["ConvLSTM"].ConvLSTM = None
+    """The published sizes "middle" and "1"."""
+    stand_in("timm.models.layers", to_2tuple=None)
+    stand_in("timm.models.vision_transformer", Mlp=Mlp, DropPath=nn.Identity)
+    stand_in("ConvLSTM", ConvLSTM=None)
     sys.path.insert(0, str(repo / "src"))
-    module = importlib.import_module("model")
-    told = {}
-    for size, sizes in SIZES.items():
-        told |= compare(module, size, sizes)
-    return told
+    return differences("middle") | differences("1", width=64, depth=(2, 2), heads=(4, 2))
 
 
-def compare(module: ModuleType, size: str, sizes: dict[str, object]) -> dict[str, float]:
+def differences(size: str, **sizes: Any) -> dict[str, float]:
     arguments = SimpleNamespace(
         size=size, patch_size=2, t_patch_size=2, pos_emb="SinCos", no_qkv_bias=0, prompt_ST=1, his_len=STEPS,
         pred_len=HORIZON, num_memory_spatial=512, num_memory_temporal=512, conv_num=3, prompt_content="s_p_c",
         mode="training",
     )  # fmt: skip
-    theirs = module.UniST_model(arguments)
+    theirs = importlib.import_module("model").UniST_model(arguments).eval()
     nodes = CELLS[0] * CELLS[1]
-    ours = UniST(CELLS, torch.arange(nodes), STEPS, HORIZON, SLOTS, DAYS, **sizes)
-    randomise(state(theirs))
-    fill(theirs, ours)
-    theirs.eval(), ours.eval()
-    seen = batch(2, DAYS * SLOTS, HORIZON, nodes)
-    ahead = torch.randn(2, HORIZON, nodes, 1)
+    ours = UniST(CELLS, torch.arange(nodes), STEPS, HORIZON, SLOTS, DAYS, **sizes).eval()
+    redraw(weights := {name: weight for name, weight in state(theirs).items() if weight.requires_grad})
+    seen, ahead = batch(2, DAYS * SLOTS, HORIZON, nodes), torch.randn(2, HORIZON, nodes, 1)
     cells = torch.cat((ours.lay(seen.values)[:, -STEPS:], ours.lay(ahead)), dim=1)
     slot = torch.cat((seen.slot[:, -STEPS:], seen.slot_ahead), dim=1)
     mark = torch.stack((torch.cat((seen.dow[:, -STEPS:], seen.dow_ahead), dim=1), slot), dim=-1)
     before = torch.randn(2, STEPS, nodes, 1)  # of the period only the steps to be forecast are read
     series = torch.cat((before, seen.values, ahead), dim=1)
     back = [series[:, -STEPS - HORIZON - SLOTS * day :][:, : STEPS + HORIZON] for day in range(DAYS, 0, -1)]
-    period = torch.stack([ours.lay(values) for values in back], dim=1)  # (B, P, K + F, H, W)
-    images = (cells[:, None], mark, period)
-
-    # With the strategy "temporal" theirs looks positions of tokens up by the numbers of moments; here they are right.
+    images = (cells[:, None], mark, torch.stack([ours.lay(values) for values in back], dim=1))
     tokens = ours.where.shape[0] * ours.where.shape[1]
     look_up = theirs.pos_embed_enc
-    theirs.pos_embed_enc = lambda ids, n, size: look_up(torch.arange(ids.shape[1]).expand_as(ids), n, size)
-    forecast = theirs(images, mask_strategy="temporal", data="none")[2]
-    theirs.pos_embed_enc = look_up
-    forecast = ours.cut_back(forecast)[:, STEPS:].flatten(2)[..., None]
-    arguments.prompt_ST = 0
-    torch.manual_seed(2)
-    made = theirs(images, mask_strategy="random", data="none")[2]
-    torch.manual_seed(2)
-    keep = torch.rand(2, tokens).argsort(dim=1)[:, : tokens // 2]
-    pieces = theirs.patchify(cells[:, None])
-    return {
-        f"patches, size {size}": difference(ours.cut(cells), pieces),
-        f"patches made up, size {size}": difference(ours.rebuild(cells, ours.time(seen, 1), keep), made),
-        f"forecast with prompts, size {size}": difference(ours(seen), forecast),
-    }
+
+    def outputs() -> Outputs:
+        # With the strategy "temporal" theirs looks positions of tokens up by the numbers of moments; here they are right.
+        theirs.pos_embed_enc = lambda ids, n, size: look_up(torch.arange(ids.shape[1]).expand_as(ids), n, size)
+        arguments.prompt_ST = 1
+        forecast = theirs(images, mask_strategy="temporal", data="none")[2]
+        forecast = ours.cut_back(forecast)[:, STEPS:].flatten(2)[..., None]
+        theirs.pos_embed_enc, arguments.prompt_ST = look_up, 0
+        torch.manual_seed(2)
+        made = theirs(images, mask_strategy="random", data="none")[2]
+        torch.manual_seed(2)
+        keep = torch.rand(2, tokens).argsort(dim=1)[:, : tokens // 2]
+        return {
+            "patches": (ours.cut(cells), theirs.patchify(cells[:, None])),
+            "patches made up": (ours.rebuild(cells, ours.time(seen, 1), keep), made),
+            "forecast with prompts": (ours(seen), forecast),
+        }
+
+    depths = len(theirs.blocks), len(theirs.decoder_blocks)
+    return compared(f'size "{size}"', weights, ours, lambda found: in_our_terms(found, depths), outputs, UNREAD)
 
 
-def fill(theirs: nn.Module, ours: UniST) -> None:
-    weights = dict(theirs.state_dict())
-    for name in [name for name in weights if ".attn.q." in name]:
-        parts = [weights.pop(name.replace(".q.", f".{part}.")) for part in "qkv"]
-        weights[name.replace("q.", "in_proj_")] = torch.cat(parts)
-    names = {
-        "Embedding.value_embedding.tokenConv": "value",
-        "Embedding.temporal_embedding.hour_embed": "slot",
-        "Embedding.temporal_embedding.weekday_embed": "day",
-        "Embedding.temporal_embedding.timeconv": "clock",
-        "norm.": f"encoder.{len(theirs.blocks)}.",
-        "decoder_norm.": f"decoder.{len(theirs.decoder_blocks)}.",
-        "decoder_embed": "bridge",
-        "mask_token": "mask",
-        "decoder_pred": "head",
-        "st_prompt.spatial_prompt.conv": "prompts.scales",
-        "spatial_patch.conv": "prompts.patch",
-        "st_prompt.temporal_prompt.c_encoder.layers.0": "prompts.nearby",
-        "st_prompt.temporal_prompt.p_encoder.layers.0": "prompts.period",
-    }
-    for own, name in {
-        "time_memory": "temporal_prompt.temporal_memory",
-        "space_memory": "spatial_prompt.spatial_memory",
-    }.items():
-        parts = {"x_proj": "query", "keyMatrix": "keys", "memMatrix": "values"}
-        names |= {f"st_prompt.{name}.{a}": f"prompts.{own}.{b}" for a, b in parts.items()}
-    block = {
-        "norm1": "norm", "norm2": "mlp.0", "mlp.fc1": "mlp.1", "mlp.fc2": "mlp.3", "attn.in_proj": "attention.in_proj",
-        "attn.proj": "attention.out_proj",
-    }  # fmt: skip
-    for stack, own in {"blocks": "encoder", "decoder_blocks": "decoder"}.items():
-        for i in range(len(getattr(theirs, stack))):
-            names |= {f"{stack}.{i}.{a}": f"{own}.{i}.{b}" for a, b in block.items()}
-    # Learned positions, and an embedding for hourly data sets.
-    dead = ("Embedding_24.", "pos_embed_", "decoder_pos_embed_")
-    transfer(weights, ours, names, dead)
+def in_our_terms(weights: Weights, depths: tuple[int, int]) -> Weights:
+    encoder, decoder = depths
+    names = NAMES | {"norm.": f"encoder.{encoder}.", "decoder_norm.": f"decoder.{decoder}."}
+    names |= {f"{a}.{b}": f"{mine}.{own}" for a, mine in MEMORIES.items() for b, own in MEMORY.items()}
+    for stack, mine, depth in (("blocks", "encoder", encoder), ("decoder_blocks", "decoder", decoder)):
+        names |= {f"{stack}.{i}.{a}": f"{mine}.{i}.{b}" for i in range(depth) for a, b in BLOCK.items()}
+    return renamed(joined(weights, (".attn.q.", ".attn.k.", ".attn.v."), ".attn.in_proj_"), names, UNREAD)

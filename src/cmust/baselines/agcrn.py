@@ -1,8 +1,10 @@
 """AGCRN: a gated recurrent network whose graph and whose weights per node come from learned node vectors.
 
-Lei Bai, Lina Yao, Can Li, Xianzhi Wang, Can Wang: *Adaptive Graph Convolutional Recurrent Network for Traffic
-Forecasting*, NeurIPS 2020; https://github.com/LeiBAI/AGCRN. Sizes as there for PEMSD4: node vectors of 10, two layers
-of 64 units, graph convolutions of two terms (the node itself and its neighbours).
+Bai, Yao, Li, Wang, Wang: "Adaptive Graph Convolutional Recurrent Network for Traffic Forecasting", NeurIPS 2020;
+published as LeiBAI/AGCRN, whose sizes for PEMSD4 these are: node vectors of 10, two layers of 64 units, graph
+convolutions of two terms (the node itself and its neighbours).
+
+Shapes: B batch, T input steps, F forecast steps, N nodes, C channels, I and O channels before and after a convolution.
 """
 
 from typing import Any
@@ -10,17 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from cmust.baselines.graphs import chebyshev
+from cmust.baselines.parts import draw
 from cmust.baselines.scene import Glimpse, Scene
 
 TRAINING: dict[str, Any] = {"loss": "mae", "rate": 3e-3, "patience": 15}
-
-
-def chebyshev(graph: Tensor, terms: int) -> Tensor:
-    """``T_0 = I``, ``T_1 = graph``, ``T_k = 2 graph T_{k-1} - T_{k-2}``; ``(N, N)`` to ``(terms, N, N)``."""
-    series = [torch.eye(len(graph), device=graph.device, dtype=graph.dtype), graph]
-    for _ in range(2, terms):
-        series.append(2 * graph @ series[-1] - series[-2])
-    return torch.stack(series)
 
 
 class NodeWeights(nn.Module):
@@ -66,7 +62,15 @@ class Layer(nn.Module):
 
 
 class AGCRN(nn.Module):
-    """See the module. Shapes: B batch, T input steps, F forecast steps, N nodes, C channels."""
+    """Recurrent layers over the learned graph; the last state forecasts.
+
+    Args:
+        nodes, channels, horizon: of the scene.
+        vector: length of a node's vector.
+        width: units of a layer.
+        layers: how many.
+        terms: of a graph convolution.
+    """
 
     def __init__(
         self,
@@ -84,8 +88,7 @@ class AGCRN(nn.Module):
         inputs = [channels] + [width] * (layers - 1)
         self.layers = nn.ModuleList(Layer(vector, terms, size, width) for size in inputs)
         self.output = nn.Linear(width, horizon * channels)
-        for parameter in self.parameters():
-            nn.init.xavier_uniform_(parameter) if parameter.dim() > 1 else nn.init.uniform_(parameter)
+        draw(self)
         nn.init.xavier_uniform_(self.output.weight[:, None, None])  # published as a convolution: another bound
 
     def graph(self) -> Tensor:
@@ -98,8 +101,8 @@ class AGCRN(nn.Module):
         x = seen.values
         for layer in self.layers:
             x = layer(x, self.vectors, supports)
-        y = self.output(x[:, -1]).unflatten(-1, (self.horizon, -1))
-        return y.transpose(1, 2)  # type: ignore[no-any-return]
+        forecast: Tensor = self.output(x[:, -1]).unflatten(-1, (self.horizon, -1))
+        return forecast.transpose(1, 2)
 
 
 def make(scene: Scene) -> AGCRN:

@@ -1,9 +1,9 @@
 """ASTGCN: Chebyshev graph convolution weighted by attention between nodes, convolution over time.
 
-S. Guo, Y. Lin, N. Feng, C. Song, H. Wan, "Attention Based Spatial-Temporal Graph Convolutional Networks for Traffic
-Flow Forecasting", AAAI 2019; published code: guoshnBJTU/ASTGCN-2019-pytorch. Sizes are those of its configurations:
-2 blocks, 64 filters of the graph and of time, Chebyshev polynomials up to the second degree. As there, it is the recent
-component, which sees the values of the window; those of yesterday and last week are left out.
+Guo, Lin, Feng, Song, Wan: "Attention Based Spatial-Temporal Graph Convolutional Networks for Traffic Flow Forecasting",
+AAAI 2019; published as guoshnBJTU/ASTGCN-2019-pytorch, whose sizes these are: 2 blocks, 64 filters of the graph and of
+time, Chebyshev polynomials up to the second degree. As there, it is the recent component, which sees the values of the
+window; those of yesterday and last week are left out.
 
 Shapes: B batch, T input steps, F forecast steps, N nodes, C channels, W features of a layer's input, V filters.
 """
@@ -14,27 +14,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from cmust.baselines.graphs import polynomials
+from cmust.baselines.parts import draw
 from cmust.baselines.scene import Glimpse, Scene
 
 TRAINING: dict[str, Any] = {"batch_size": 32, "start_epochs": 80, "patience": 80}
-
-
-def scaled_laplacian(adjacency: Tensor) -> Tensor:
-    """``2 L / l - 1``, ``(N, N)``: L the Laplacian of the edges between different nodes, l its largest eigenvalue."""
-    edges = adjacency.double()
-    edges = edges - edges.diagonal().diag()
-    laplacian = edges.sum(1).diag() - edges
-    largest = torch.linalg.eigvals(laplacian).real.max().clamp_min(1e-12)
-    scaled: Tensor = 2 * laplacian / largest - torch.eye(len(edges), dtype=edges.dtype)
-    return scaled.to(adjacency.dtype)
-
-
-def chebyshev(laplacian: Tensor, count: int) -> Tensor:
-    """The first ``count`` polynomials of a scaled Laplacian, at least two: ``(count, N, N)``."""
-    terms = [torch.eye(len(laplacian), dtype=laplacian.dtype), laplacian]
-    while len(terms) < count:
-        terms.append(2 * laplacian @ terms[-1] - terms[-2])
-    return torch.stack(terms)
 
 
 class Attention(nn.Module):
@@ -104,27 +88,23 @@ class ASTGCN(nn.Module):
     Args:
         graphs: Chebyshev polynomials, ``(K, N, N)``.
         channels: C.
-        steps: T.
+        input_steps: T.
         horizon: F.
         filters: V.
         blocks: how many.
     """
 
     def __init__(
-        self, graphs: Tensor, channels: int, steps: int, horizon: int, filters: int = 64, blocks: int = 2
+        self, graphs: Tensor, channels: int, input_steps: int, horizon: int, filters: int = 64, blocks: int = 2
     ) -> None:
         super().__init__()
         count, nodes = graphs.shape[:2]
         self.horizon = horizon
-        self.register_buffer("graphs", graphs)
+        self.register_buffer("graphs", graphs, persistent=False)
         features = [channels] + [filters] * (blocks - 1)
-        self.blocks = nn.ModuleList(Block(count, nodes, steps, width, filters) for width in features)
-        self.last = nn.Conv2d(steps, horizon * channels, (1, filters))
-        for parameter in self.parameters():  # as published
-            if parameter.dim() > 1:
-                nn.init.xavier_uniform_(parameter)
-            else:
-                nn.init.uniform_(parameter)
+        self.blocks = nn.ModuleList(Block(count, nodes, input_steps, width, filters) for width in features)
+        self.last = nn.Conv2d(input_steps, horizon * channels, (1, filters))
+        draw(self)  # as published
 
     def forward(self, seen: Glimpse) -> Tensor:
         """``(B, F, N, C)``, standardised."""
@@ -136,6 +116,6 @@ class ASTGCN(nn.Module):
 
 
 def make(scene: Scene) -> ASTGCN:
-    """ASTGCN in its published sizes."""
-    graphs = chebyshev(scaled_laplacian(scene.adjacency), 3)
+    """In the published sizes, on the graph of the scene."""
+    graphs = polynomials(scene.adjacency, 3, normalised=False)
     return ASTGCN(graphs, scene.channels, scene.input_steps, scene.horizon)

@@ -1,9 +1,10 @@
 """DCRNN: a gated recurrent encoder and decoder whose products are diffusions along and against the edges of a graph.
 
-Yaguang Li, Rose Yu, Cyrus Shahabi, Yan Liu: *Diffusion Convolutional Recurrent Neural Network: Data-Driven Traffic
-Forecasting*, ICLR 2018; https://github.com/liyaguang/DCRNN (TensorFlow 1), and in PyTorch
-https://github.com/chnsh/DCRNN_PyTorch. Sizes as there: two layers of 64 units in encoder and decoder, diffusion of two
-steps in both directions.
+Li, Yu, Shahabi, Liu: "Diffusion Convolutional Recurrent Neural Network: Data-Driven Traffic Forecasting", ICLR 2018;
+published as liyaguang/DCRNN (TensorFlow 1), and in PyTorch as chnsh/DCRNN_PyTorch, whose sizes these are: two layers of
+64 units in encoder and decoder, diffusion of two steps in both directions.
+
+Shapes: B batch, T input steps, F forecast steps, N nodes, C channels, I and O channels before and after a diffusion.
 """
 
 from typing import Any
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from cmust.baselines.clock_channels import with_clock
+from cmust.baselines.graphs import transitions
 from cmust.baselines.scene import Glimpse, Scene
 
 TRAINING: dict[str, Any] = {
@@ -22,15 +24,6 @@ TRAINING: dict[str, Any] = {
     "clip": 5.0,
     "patience": 50,
 }
-
-
-def transitions(adjacency: Tensor) -> Tensor:
-    """``(2, N, N)``: for random walks along the edges of ``adjacency`` ``(N, N)`` and against them.
-
-    Each is the transpose of the walk's transition probabilities: at node i arrives what walkers bring from j.
-    """
-    both = (adjacency, adjacency.T)
-    return torch.stack([(edges / edges.sum(dim=1, keepdim=True)).T for edges in both])
 
 
 class Diffusion(nn.Module):
@@ -48,7 +41,7 @@ class Diffusion(nn.Module):
         nn.init.constant_(self.mix.bias, bias)
 
     def forward(self, x: Tensor, walks: Tensor) -> Tensor:
-        """``(B, N, I)`` to ``(B, N, O)``."""
+        """``(B, N, I)`` to ``(B, N, O)``; ``walks`` are transposed transitions, ``(2, N, N)``: what comes from where."""
         terms, start = [x], x
         for walk in walks:
             before, now = start, walk @ start
@@ -57,7 +50,8 @@ class Diffusion(nn.Module):
                 before, now = now, 2 * walk @ now - before
                 terms.append(now)
             start = before
-        return self.mix(torch.stack(terms, dim=-1).flatten(-2))  # type: ignore[no-any-return]
+        mixed: Tensor = self.mix(torch.stack(terms, dim=-1).flatten(-2))
+        return mixed
 
 
 class Cell(nn.Module):
@@ -76,7 +70,14 @@ class Cell(nn.Module):
 
 
 class DCRNN(nn.Module):
-    """See the module. Shapes: B batch, T input steps, F forecast steps, N nodes, C channels."""
+    """Encoder and decoder.
+
+    Args:
+        adjacency, channels, horizon, slots_per_day: of the scene.
+        width: units of a layer.
+        layers: of the encoder, and of the decoder.
+        steps: of the diffusion.
+    """
 
     walks: Tensor
 
@@ -92,7 +93,7 @@ class DCRNN(nn.Module):
     ) -> None:
         super().__init__()
         self.channels, self.horizon, self.slots_per_day, self.width = channels, horizon, slots_per_day, width
-        self.register_buffer("walks", transitions(adjacency), persistent=False)
+        self.register_buffer("walks", torch.stack(transitions(adjacency)).mT, persistent=False)
         above = [width] * (layers - 1)
         self.encoder = nn.ModuleList(Cell(inputs, width, steps) for inputs in [channels + 1, *above])
         self.decoder = nn.ModuleList(Cell(inputs, width, steps) for inputs in [channels, *above])

@@ -1,9 +1,9 @@
 """GMAN: attention between nodes and between steps; forecast steps attend to input steps by place and time alone.
 
-C. Zheng, X. Fan, C. Wang, J. Qi, "GMAN: A Graph Multi-Attention Network for Traffic Prediction", AAAI 2020; published
-code: zhengchuanpan/GMAN. Sizes are those of its configuration for PeMS: one block before and one behind the transform
-attention, 8 heads of 8 channels. It sees the values and, of input and forecast steps, slot and day of the week. The
-published code takes the places' embeddings from node2vec; here they are eigenvectors of the graph's Laplacian.
+Zheng, Fan, Wang, Qi: "GMAN: A Graph Multi-Attention Network for Traffic Prediction", AAAI 2020; published as
+zhengchuanpan/GMAN, whose sizes for PeMS these are: one block before and one behind the transform attention, 8 heads of
+8 channels. It sees the values and, of input and forecast steps, slot and day of the week. The published code takes the
+places' embeddings from node2vec; here they are eigenvectors of the graph's Laplacian.
 
 Shapes: B batch, T input steps, F forecast steps, N nodes, C channels, W width.
 """
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from cmust.baselines.graphs import laplacian
 from cmust.baselines.scene import Glimpse, Scene
 
 DAYS = 7
@@ -33,12 +34,10 @@ def places(adjacency: Tensor, width: int) -> Tensor:
 
     Edges count in both directions by the larger weight. Of each vector, the entry largest in size is positive.
     """
-    edges = torch.maximum(adjacency, adjacency.T).double()
-    root = edges.sum(1).sqrt()
-    laplacian = torch.eye(len(edges), dtype=edges.dtype) - edges / (root[:, None] * root)
-    vectors = torch.linalg.eigh(laplacian).eigenvectors[:, :width]
+    smooth = laplacian(torch.maximum(adjacency, adjacency.T), normalised=True)
+    vectors = torch.linalg.eigh(smooth).eigenvectors[:, :width]
     top = vectors.gather(0, vectors.abs().argmax(0, keepdim=True))
-    scaled: Tensor = vectors * top.sign() * len(edges) ** 0.5
+    scaled: Tensor = vectors * top.sign() * len(adjacency) ** 0.5
     return scaled.to(adjacency.dtype)
 
 
@@ -122,7 +121,7 @@ class GMAN(nn.Module):
         super().__init__()
         width = heads * head_width
         self.slots_per_day = slots_per_day
-        self.register_buffer("places", places)
+        self.register_buffer("places", places, persistent=False)
         self.lift = two_layers(channels, width, width)
         self.place = two_layers(places.shape[1], width, width)
         self.time = two_layers(DAYS + slots_per_day, width, width)
@@ -153,5 +152,5 @@ class GMAN(nn.Module):
 
 
 def make(scene: Scene) -> GMAN:
-    """GMAN in its published sizes."""
+    """In the published sizes, with places from the graph of the scene."""
     return GMAN(places(scene.adjacency, HEADS * HEAD_WIDTH), scene.channels, scene.slots_per_day)

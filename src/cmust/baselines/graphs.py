@@ -1,4 +1,8 @@
-"""The graph shared by all systems that need one: a thresholded Gaussian kernel of distances (Li et al., ICLR 2018)."""
+"""The graph of all systems that need one, a thresholded Gaussian kernel of distances (Li et al., ICLR 2018), and what
+they make of it.
+
+In a matrix ``(N, N)`` entry (i, j) belongs to the edge from node i to node j.
+"""
 
 import torch
 from torch import Tensor
@@ -25,3 +29,36 @@ def gaussian_kernel(distance: Tensor, threshold: float = THRESHOLD) -> Tensor:
     sigma = distance[torch.isfinite(distance)].std()
     weight = torch.exp(-((distance / sigma.clamp_min(1e-12)) ** 2))
     return torch.where(weight < threshold, 0.0, weight).float()
+
+
+def transitions(adjacency: Tensor) -> list[Tensor]:
+    """Random walks along the edges and against them, ``(..., N, N)`` each: probabilities, rows sum to one."""
+    return [edges / edges.sum(-1, keepdim=True) for edges in (adjacency, adjacency.mT)]
+
+
+def laplacian(edges: Tensor, normalised: bool) -> Tensor:
+    """The degrees less the edges, ``(N, N)`` float64; normalised it is divided by the roots of both ends' degrees.
+
+    A node without edges has an empty row.
+    """
+    edges = edges.double()
+    degree = edges.sum(1)
+    root = torch.where(degree > 0, degree, 1.0).sqrt()
+    found = degree.diag() - edges
+    return found / (root[:, None] * root) if normalised else found
+
+
+def chebyshev(graph: Tensor, count: int) -> Tensor:
+    """``T_0 = 1``, ``T_1 = graph``, ``T_k = 2 graph T_{k-1} - T_{k-2}``; ``(N, N)`` to ``(count, N, N)``, two or more."""
+    terms = [torch.eye(len(graph), dtype=graph.dtype, device=graph.device), graph]
+    while len(terms) < count:
+        terms.append(2 * graph @ terms[-1] - terms[-2])
+    return torch.stack(terms)
+
+
+def polynomials(adjacency: Tensor, count: int, normalised: bool) -> Tensor:
+    """Chebyshev polynomials of the Laplacian, scaled to eigenvalues up to 1: ``(count, N, N)``; no self-loops."""
+    found = laplacian(adjacency - adjacency.diagonal().diag(), normalised)
+    largest = torch.linalg.eigvals(found).real.max().clamp_min(1e-12)
+    one = torch.eye(len(found), dtype=found.dtype)
+    return chebyshev(2 * found / largest - one, count).to(adjacency.dtype)

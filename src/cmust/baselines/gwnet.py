@@ -1,9 +1,9 @@
 """Graph WaveNet: gated dilated convolutions over time, diffusion over the given graph and one that it learns.
 
-Z. Wu, S. Pan, G. Long, J. Jiang, C. Zhang, "Graph WaveNet for Deep Spatial-Temporal Graph Modeling", IJCAI 2019;
-published code: nnzhan/Graph-WaveNet. Sizes and choices are those of its training command: 4 blocks of 2 layers, 32
-channels, 256 of skip connections, 512 at the end, both directions of the graph and a learned one of rank 10,
-diffusion of two steps, dropout 0.3. It sees the values and the time of day as a fraction.
+Wu, Pan, Long, Jiang, Zhang: "Graph WaveNet for Deep Spatial-Temporal Graph Modeling", IJCAI 2019; published as
+nnzhan/Graph-WaveNet, the sizes and choices of whose training command these are: 4 blocks of 2 layers, 32 channels, 256
+of skip connections, 512 at the end, both directions of the graph and a learned one of rank 10, diffusion of two steps,
+dropout 0.3. It sees the values and the time of day as a fraction.
 
 Shapes: B batch, T input steps, F forecast steps, N nodes, C channels, W width of a layer.
 """
@@ -14,14 +14,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from cmust.baselines.clock_channels import with_clock
+from cmust.baselines.graphs import transitions
 from cmust.baselines.scene import Glimpse, Scene
 
 TRAINING: dict[str, Any] = {"loss": "masked_mae", "weight_decay": 1e-4, "clip": 5.0, "patience": 100}
-
-
-def transitions(adjacency: Tensor) -> list[Tensor]:
-    """Random walks along the edges and against them, ``(N, N)`` or ``(B, N, N)`` as given, rows sum to one (3.2)."""
-    return [graph / graph.sum(-1, keepdim=True) for graph in (adjacency, adjacency.mT)]
 
 
 class Diffusion(nn.Module):
@@ -97,7 +94,7 @@ class GraphWaveNet(nn.Module):
         nodes = len(graphs[0])
         dilations = [2**i for i in range(layers)] * blocks
         self.horizon, self.slots_per_day, self.reach = horizon, slots_per_day, 1 + sum(dilations)
-        self.register_buffer("graphs", torch.stack(graphs))
+        self.register_buffer("graphs", torch.stack(graphs), persistent=False)
         self.source = nn.Parameter(torch.randn(nodes, rank))
         self.target = nn.Parameter(torch.randn(rank, nodes))
         self.start = nn.Conv2d(channels + 1, width, 1)
@@ -113,19 +110,17 @@ class GraphWaveNet(nn.Module):
 
     def forward(self, seen: Glimpse) -> Tensor:
         """``(B, F, N, C)``, standardised."""
-        return self.forecast(seen.values, seen.slot, [*self.get_buffer("graphs")])
+        return self.forecast(seen, [*self.get_buffer("graphs")])
 
-    def forecast(self, values: Tensor, slot: Tensor, graphs: list[Tensor], hint: Tensor | None = None) -> Tensor:
+    def forecast(self, seen: Glimpse, graphs: list[Tensor], hint: Tensor | None = None) -> Tensor:
         """``(B, F, N, C)``, standardised, over graphs that may differ from window to window.
 
         Args:
-            values: ``(B, T, N, C)``.
-            slot: ``(B, T)``.
+            seen: the windows.
             graphs: as many as were given, ``(N, N)`` or ``(B, N, N)`` each.
             hint: ``(B, skip, N, 1)``, added to the skip connections.
         """
-        time = (slot.to(values.dtype) / self.slots_per_day)[:, :, None, None].expand(-1, -1, values.shape[2], 1)
-        x = torch.cat((values, time), dim=-1).permute(0, 3, 2, 1)  # (B, C + 1, N, T)
+        x = with_clock(seen, self.slots_per_day, weekday=False).permute(0, 3, 2, 1)  # (B, C + 1, N, T)
         x = self.start(functional.pad(x, (max(0, self.reach - x.shape[3]), 0)))
         graphs = [*graphs, self.learned()]
         skipped = torch.zeros((), dtype=x.dtype, device=x.device) if hint is None else hint
@@ -140,5 +135,5 @@ class GraphWaveNet(nn.Module):
 
 
 def make(scene: Scene) -> GraphWaveNet:
-    """Graph WaveNet in its published sizes."""
+    """In the published sizes, on the graph of the scene."""
     return GraphWaveNet(transitions(scene.adjacency), scene.channels, scene.horizon, scene.slots_per_day)

@@ -1,9 +1,10 @@
 """MTGNN: dilated convolutions over time and mix-hop propagation over a learned graph of one-way edges.
 
-Zonghan Wu, Shirui Pan, Guodong Long, Jing Jiang, Xiaojun Chang, Chengqi Zhang: *Connecting the Dots: Multivariate
-Time Series Forecasting with Graph Neural Networks*, KDD 2020; https://github.com/nnzhan/MTGNN. Sizes as there for
-several steps ahead: three layers without growing dilation, width 32, skips of 64, 128 before the output, node vectors
-of 40, 20 neighbours, two hops, dropout 0.3.
+Wu, Pan, Long, Jiang, Chang, Zhang: "Connecting the Dots: Multivariate Time Series Forecasting with Graph Neural
+Networks", KDD 2020; published as nnzhan/MTGNN, whose sizes for several steps ahead these are: three layers without
+growing dilation, width 32, skips of 64, 128 before the output, node vectors of 40, 20 neighbours, two hops, dropout 0.3.
+
+Shapes: B batch, T input steps, F forecast steps, N nodes, C channels, D width, S width of skips.
 """
 
 from typing import Any
@@ -57,7 +58,8 @@ class MixHop(nn.Module):
         arrived = [x]
         for _ in range(self.hops):
             arrived.append(KEPT * x + (1 - KEPT) * torch.einsum("vw,bdwt->bdvt", edges, arrived[-1]))
-        return self.mix(torch.cat(arrived, dim=1))  # type: ignore[no-any-return]
+        mixed: Tensor = self.mix(torch.cat(arrived, dim=1))
+        return mixed
 
 
 class Inception(nn.Module):
@@ -100,9 +102,16 @@ class Layer(nn.Module):
 
 
 class MTGNN(nn.Module):
-    """See the module. Shapes: B batch, T input steps, F forecast steps, N nodes, C channels, D width, S width of skips.
+    """Layers over the learned graph, with skips from each to the output.
 
-    ``growth`` is the factor from one layer's dilation to the next.
+    Args:
+        nodes, channels, input_steps, horizon, slots_per_day: of the scene.
+        width, skip, end: D, S, and channels of the layer before the last.
+        layers: how many.
+        growth: factor from one layer's dilation to the next.
+        hops: of the propagation.
+        vector, neighbours: of the learned graph.
+        dropout: in every layer.
     """
 
     def __init__(
@@ -149,8 +158,8 @@ class MTGNN(nn.Module):
         for layer in self.layers:
             x, skip = layer(x, graph)
             skips = skips + skip
-        y = self.output(skips + self.skip_last(x)).squeeze(-1).unflatten(1, (self.horizon, -1))  # (B, F, C, N)
-        return y.transpose(2, 3)  # type: ignore[no-any-return]
+        forecast: Tensor = self.output(skips + self.skip_last(x)).squeeze(-1).unflatten(1, (self.horizon, -1))
+        return forecast.transpose(2, 3)  # of (B, F, C, N)
 
 
 def make(scene: Scene) -> MTGNN:

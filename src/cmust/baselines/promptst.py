@@ -8,12 +8,12 @@ prompt tokens per node and layer.
 Each channel is an attribute: it goes through the same network by itself, without clock and graph.
 """
 
-import math
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from cmust.baselines.parts import waves
 from cmust.baselines.scene import Glimpse, Scene
 from cmust.baselines.stages import Stage
 
@@ -99,10 +99,8 @@ class PromptST(nn.Module):
 
 
 def sinusoid(positions: int, width: int) -> Tensor:
-    """``(positions, width)``: sines at even places, cosines at odd ones (Vaswani et al., NeurIPS 2017)."""
-    rate = torch.exp(torch.arange(0, width, 2) * (-math.log(10000.0) / width))
-    angle = torch.arange(positions)[:, None] * rate
-    return torch.stack((angle.sin(), angle.cos()), dim=-1).flatten(1)
+    """``(positions, width)``: sines at even places, cosines at odd ones."""
+    return waves(torch.arange(positions), width).unflatten(1, (2, -1)).mT.flatten(1)
 
 
 def _layers(width: int, heads: int, count: int) -> nn.ModuleList:
@@ -112,5 +110,5 @@ def _layers(width: int, heads: int, count: int) -> nn.ModuleList:
 
 
 def make(scene: Scene) -> PromptST:
-    """In the published size."""
+    """In the published sizes; the graph is not used."""
     return PromptST(scene.nodes, scene.channels, scene.input_steps, scene.horizon)

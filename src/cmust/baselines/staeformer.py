@@ -1,9 +1,11 @@
 """STAEformer: a plain transformer over steps, then over nodes; what it knows of both is a learned vector for each.
 
-Hangchen Liu, Zheng Dong, Renhe Jiang, Jiewen Deng, Jinliang Deng, Quanjun Chen, Xuan Song: *Spatio-Temporal Adaptive
-Embedding Makes Vanilla Transformer SOTA for Traffic Forecasting*, CIKM 2023; https://github.com/XDZhelheim/STAEformer.
-Sizes as there: width 24 each for the input, slot of the day and weekday, 80 for the adaptive embedding of step and
-node; three layers over steps and three over nodes, four heads, feed-forward width 256, dropout 0.1.
+Liu, Dong, Jiang, Deng, Deng, Chen, Song: "Spatio-Temporal Adaptive Embedding Makes Vanilla Transformer SOTA for Traffic
+Forecasting", CIKM 2023; published as XDZhelheim/STAEformer, whose sizes these are: width 24 each for the input, slot of
+the day and weekday, 80 for the adaptive embedding of step and node; three layers over steps and three over nodes, four
+heads, feed-forward width 256, dropout 0.1.
+
+Shapes: B batch, T input steps, F forecast steps, N nodes, C channels, D width of all parts.
 """
 
 from typing import Any
@@ -33,7 +35,15 @@ def layer(width: int, heads: int, feed_forward: int, dropout: float) -> nn.Trans
 
 
 class STAEformer(nn.Module):
-    """See the module. Shapes: B batch, T input steps, F forecast steps, N nodes, C channels, D width of all parts."""
+    """Embeddings side by side, layers over steps, layers over nodes.
+
+    Args:
+        nodes, channels, input_steps, horizon, slots_per_day: of the scene.
+        width: of the input's, the slot's and the weekday's part.
+        adaptive: of the part learned for each step and node.
+        layers: over steps, and as many over nodes.
+        heads, feed_forward, dropout: of a layer.
+    """
 
     def __init__(
         self,
@@ -68,8 +78,8 @@ class STAEformer(nn.Module):
         x = torch.cat((values, clock, self.adaptive.expand(batch, -1, -1, -1)), dim=-1)  # (B, T, N, D)
         x = self.over_steps(x.transpose(1, 2).flatten(0, 1)).unflatten(0, (batch, nodes))  # (B, N, T, D)
         x = self.over_nodes(x.transpose(1, 2).flatten(0, 1)).unflatten(0, (batch, steps))  # (B, T, N, D)
-        y = self.output(x.transpose(1, 2).flatten(2)).unflatten(-1, (self.horizon, -1))
-        return y.transpose(1, 2)  # type: ignore[no-any-return]
+        forecast: Tensor = self.output(x.transpose(1, 2).flatten(2)).unflatten(-1, (self.horizon, -1))
+        return forecast.transpose(1, 2)
 
 
 def make(scene: Scene) -> STAEformer:

@@ -17,7 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from cmust.baselines.gwnet import GraphWaveNet, transitions
+from cmust.baselines.graphs import transitions
+from cmust.baselines.gwnet import GraphWaveNet
 from cmust.baselines.scene import Glimpse, Scene
 from cmust.baselines.stages import Batch, Score, Stage
 from cmust.errors import ConfigError
@@ -153,7 +154,8 @@ class STEP(nn.Module):
         loops = torch.eye(drawn.shape[-1], device=drawn.device)
         hint = self.hint(states[:, :, -1]).transpose(1, 2)[..., None]
         graphs = transitions(drawn * (1 - loops) + loops)
-        return self.wavenet.forecast(seen.values[:, -RECENT:], seen.slot[:, -RECENT:], graphs, hint)
+        values, slot, dow = (part[:, -RECENT:] for part in (seen.values, seen.slot, seen.dow))
+        return self.wavenet.forecast(seen._replace(values=values, slot=slot, dow=dow), graphs, hint)
 
     def nearest(self, states: Tensor) -> Tensor:
         """The ``k * N`` most similar pairs of nodes of each window, ``(B, N, N)`` of 0 and 1, no loops."""

@@ -1,9 +1,9 @@
 """STGCN: gated convolutions over time around a Chebyshev graph convolution.
 
-B. Yu, H. Yin, Z. Zhu, "Spatio-Temporal Graph Convolutional Networks: A Deep Learning Framework for Traffic
-Forecasting", IJCAI 2018; published code: VeritasYin/STGCN_IJCAI-18. Sizes are those of the published code: blocks of
-32, 32 and 64, then 32, 32 and 128 channels, kernels of three steps and three polynomials, no dropout. It sees the
-values. The published network forecasts one step, which goes back in for the next; this one forecasts all at once.
+Yu, Yin, Zhu: "Spatio-Temporal Graph Convolutional Networks: A Deep Learning Framework for Traffic Forecasting", IJCAI
+2018; published as VeritasYin/STGCN_IJCAI-18, whose sizes these are: blocks of 32, 32 and 64, then 32, 32 and 128
+channels, kernels of three steps and three polynomials, no dropout. It sees the values. The published network forecasts
+one step, which goes back in for the next; this one forecasts all at once.
 
 Shapes: B batch, T input steps, F forecast steps, N nodes, C channels, t steps left of T.
 """
@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from cmust.baselines.graphs import polynomials
+from cmust.baselines.parts import Fit
 from cmust.baselines.scene import Glimpse, Scene
 from cmust.errors import ConfigError
 
@@ -27,42 +29,18 @@ TRAINING: dict[str, Any] = {
 }
 
 
-def polynomials(adjacency: Tensor, count: int) -> Tensor:
-    """Chebyshev polynomials of the scaled normalised Laplacian, at least two: ``(count, N, N)``.
-
-    Self-loops do not count; a node without edges has an empty row.
-    """
-    edges = adjacency.double()
-    edges = edges - edges.diagonal().diag()
-    degree = edges.sum(1)
-    root = torch.where(degree > 0, degree, 1.0).sqrt()
-    laplacian = (degree.diag() - edges) / (root[:, None] * root)
-    largest = torch.linalg.eigvals(laplacian).real.max().clamp_min(1e-12)
-    one = torch.eye(len(edges), dtype=edges.dtype)
-    terms = [one, 2 * laplacian / largest - one]
-    while len(terms) < count:
-        terms.append(2 * terms[1] @ terms[-1] - terms[-2])
-    return torch.stack(terms).to(adjacency.dtype)
-
-
-def widened(x: Tensor, width: int) -> Tensor:
-    """``x``, ``(B, c, t, N)``, with empty channels behind its own up to ``width``."""
-    return functional.pad(x, (0, 0, 0, 0, 0, width - x.shape[1]))
-
-
 class Temporal(nn.Module):
     """A convolution over ``kernel`` steps with a shortcut; gated as in equation 7, or through a ReLU."""
 
     def __init__(self, kernel: int, width_in: int, width: int, gated: bool) -> None:
         super().__init__()
-        self.kernel, self.width, self.gated = kernel, width, gated
+        self.kernel, self.gated = kernel, gated
         self.conv = nn.Conv2d(width_in, 2 * width if gated else width, (kernel, 1))
-        self.narrow = nn.Conv2d(width_in, width, 1, bias=False) if width_in > width else None
+        self.fit = Fit(width_in, width)
 
     def forward(self, x: Tensor) -> Tensor:
         """``(B, c, t, N)`` to ``(B, width, t - kernel + 1, N)``."""
-        shortcut = widened(x, self.width) if self.narrow is None else self.narrow(x)
-        shortcut, y = shortcut[:, :, self.kernel - 1 :], self.conv(x)
+        shortcut, y = self.fit(x[:, :, self.kernel - 1 :].movedim(1, -1)).movedim(-1, 1), self.conv(x)
         if not self.gated:
             return functional.relu(y + shortcut)
         signal, gate = y.chunk(2, dim=1)
@@ -108,7 +86,7 @@ class STGCN(nn.Module):
     Args:
         graphs: Chebyshev polynomials, ``(K, N, N)``.
         channels: C.
-        steps: T, more than 4 for each block.
+        input_steps: T, more than 4 for each block.
         horizon: F.
         widths: of each block's inner and last convolutions.
 
@@ -120,22 +98,22 @@ class STGCN(nn.Module):
         self,
         graphs: Tensor,
         channels: int,
-        steps: int,
+        input_steps: int,
         horizon: int,
         widths: tuple[tuple[int, int], ...] = ((32, 64), (32, 128)),
     ) -> None:
         super().__init__()
         count, nodes = graphs.shape[:2]
         self.horizon = horizon
-        self.register_buffer("graphs", graphs)
+        self.register_buffer("graphs", graphs, persistent=False)
         into = [channels, *(last for _, last in widths)]
         self.blocks = nn.ModuleList(
             Block(count, nodes, a, inner, last) for a, (inner, last) in zip(into, widths, strict=False)
         )
         spent = 2 * (KERNEL - 1) * len(widths)
-        if steps <= spent:
-            raise ConfigError(f"stgcn has {steps} input steps; its convolutions use up {spent}, so give it more")
-        self.over_time = Temporal(steps - spent, into[-1], into[-1], gated=True)
+        if input_steps <= spent:
+            raise ConfigError(f"stgcn has {input_steps} input steps; its convolutions use up {spent}, so give it more")
+        self.over_time = Temporal(input_steps - spent, into[-1], into[-1], gated=True)
         self.norm = NodeNorm(nodes, into[-1])
         self.mix = nn.Conv2d(into[-1], into[-1], 1)
         self.last = nn.Linear(into[-1], horizon * channels, bias=False)
@@ -152,5 +130,6 @@ class STGCN(nn.Module):
 
 
 def make(scene: Scene) -> STGCN:
-    """STGCN in its published sizes."""
-    return STGCN(polynomials(scene.adjacency, KERNEL), scene.channels, scene.input_steps, scene.horizon)
+    """In the published sizes, on the graph of the scene."""
+    graphs = polynomials(scene.adjacency, 3, normalised=True)
+    return STGCN(graphs, scene.channels, scene.input_steps, scene.horizon)

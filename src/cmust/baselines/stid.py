@@ -1,8 +1,10 @@
 """STID: each node by itself, a multi-layer perceptron over its recent values and learned identities.
 
-Zezhi Shao, Zhao Zhang, Fei Wang, Wei Wei, Yongjun Xu: *Spatial-Temporal Identity: A Simple yet Effective Baseline for
-Multivariate Time Series Forecasting*, CIKM 2022; https://github.com/zezhishao/STID. Sizes as there: four parts of
-width 32 (series, node, slot of the day, day of the week), three residual layers, dropout 0.15.
+Shao, Zhang, Wang, Wei, Xu: "Spatial-Temporal Identity: A Simple yet Effective Baseline for Multivariate Time Series
+Forecasting", CIKM 2022; published as zezhishao/STID, whose sizes these are: four parts of width 32 (series, node, slot
+of the day, day of the week), three residual layers, dropout 0.15.
+
+Shapes: B batch, T input steps, F forecast steps, N nodes, C channels, D width of a part.
 """
 
 from typing import Any
@@ -34,11 +36,19 @@ class Residual(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """See the class."""
-        return x + self.layers(x)  # type: ignore[no-any-return]
+        added: Tensor = self.layers(x)
+        return x + added
 
 
 class STID(nn.Module):
-    """See the module. Shapes: B batch, T input steps, F forecast steps, N nodes, C channels, D width of a part."""
+    """Four parts side by side, then residual layers of width 4 D.
+
+    Args:
+        nodes, channels, input_steps, horizon, slots_per_day: of the scene.
+        width: D.
+        layers: residual ones.
+        dropout: in these.
+    """
 
     def __init__(
         self,
@@ -68,8 +78,8 @@ class STID(nn.Module):
         batch, nodes = history.shape[:2]
         when = torch.cat((self.slot[seen.slot[:, -1]], self.day[seen.dow[:, -1]]), dim=-1)  # (B, 2 D)
         parts = (self.series(history), self.node.expand(batch, -1, -1), when[:, None].expand(-1, nodes, -1))
-        y = self.output(self.layers(torch.cat(parts, dim=-1))).unflatten(-1, (self.horizon, -1))
-        return y.transpose(1, 2)  # type: ignore[no-any-return]
+        forecast: Tensor = self.output(self.layers(torch.cat(parts, dim=-1))).unflatten(-1, (self.horizon, -1))
+        return forecast.transpose(1, 2)
 
 
 def make(scene: Scene) -> STID:

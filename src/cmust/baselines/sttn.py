@@ -1,10 +1,10 @@
 """STTN: a transformer between nodes beside a Chebyshev graph convolution, then one between steps.
 
-M. Xu, W. Dai, C. Liu, X. Gao, W. Lin, G.-J. Qi, H. Xiong, "Spatial-Temporal Transformer Networks for Traffic Flow
-Forecasting", arXiv 2001.02908, 2020; published code: xumingxingsjtu/STTN. Sizes are those of its training command: one
-block of 64 channels, one head, 128 channels between a transformer's linear layers, three polynomials, 512 channels
-before the last layer. It sees the values. The published network forecasts one step, which goes back in for the next;
-this one forecasts all at once.
+Xu, Dai, Liu, Gao, Lin, Qi, Xiong: "Spatial-Temporal Transformer Networks for Traffic Flow Forecasting", arXiv
+2001.02908, 2020; published as xumingxingsjtu/STTN, the sizes of whose training command these are: one block of 64
+channels, one head, 128 channels between a transformer's linear layers, three polynomials, 512 channels before the last
+layer. It sees the values. The published network forecasts one step, which goes back in for the next; this one forecasts
+all at once.
 
 Shapes: B batch, T input steps, F forecast steps, N nodes, C channels, W width.
 """
@@ -15,8 +15,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from cmust.baselines.graphs import polynomials
+from cmust.baselines.parts import Fit
 from cmust.baselines.scene import Glimpse, Scene
-from cmust.baselines.stgcn import polynomials
 
 GRAPH_SHARE = 0.1  # of the graph convolution beside the transformer, as published
 TRAINING: dict[str, Any] = {
@@ -26,20 +27,6 @@ TRAINING: dict[str, Any] = {
     "start_epochs": 50,
     "patience": 50,
 }
-
-
-class Fit(nn.Module):
-    """To ``width`` channels: by a linear map from more, with empty ones behind from fewer."""
-
-    def __init__(self, width_in: int, width: int) -> None:
-        super().__init__()
-        self.missing = width - width_in
-        self.narrow = nn.Linear(width_in, width, bias=False) if width_in > width else None
-
-    def forward(self, x: Tensor) -> Tensor:
-        """``(..., width_in)`` to ``(..., width)``."""
-        fitted: Tensor = functional.pad(x, (0, self.missing)) if self.narrow is None else self.narrow(x)
-        return fitted
 
 
 class Transformer(nn.Module):
@@ -103,7 +90,7 @@ class STTN(nn.Module):
         graphs: Chebyshev polynomials, ``(K, N, N)``.
         edges: ``(N, N)``, which the embeddings of places start as.
         channels: C.
-        steps: T.
+        input_steps: T.
         horizon: F.
         lifted: channels that the values are first mapped to.
         width: W.
@@ -119,7 +106,7 @@ class STTN(nn.Module):
         graphs: Tensor,
         edges: Tensor,
         channels: int,
-        steps: int,
+        input_steps: int,
         horizon: int,
         lifted: int = 32,
         width: int = 64,
@@ -132,11 +119,11 @@ class STTN(nn.Module):
         super().__init__()
         count, nodes = graphs.shape[:2]
         self.horizon = horizon
-        self.register_buffer("graphs", graphs)
+        self.register_buffer("graphs", graphs, persistent=False)
         self.lift = nn.Linear(channels, lifted)
         into = [lifted] + [width] * (blocks - 1)
-        self.blocks = nn.ModuleList(Block(count, edges, steps, a, width, inner, dropout) for a in into)
-        self.over_time = nn.Conv2d(width, width, (steps, 1))
+        self.blocks = nn.ModuleList(Block(count, edges, input_steps, a, width, inner, dropout) for a in into)
+        self.over_time = nn.Conv2d(width, width, (input_steps, 1))
         self.norm = nn.LayerNorm((nodes, width), eps=1e-6)
         self.first, self.second = nn.Linear(width, end, bias=False), nn.Linear(end, horizon * channels, bias=False)
         self.first_bias = nn.Parameter(torch.zeros(nodes, end))
@@ -156,6 +143,6 @@ class STTN(nn.Module):
 
 
 def make(scene: Scene) -> STTN:
-    """STTN in its published sizes."""
-    graphs = polynomials(scene.adjacency, 3)
+    """In the published sizes, on the graph of the scene."""
+    graphs = polynomials(scene.adjacency, 3, normalised=True)
     return STTN(graphs, scene.adjacency, scene.channels, scene.input_steps, scene.horizon)

@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from cmust.baselines.parts import waves
 from cmust.baselines.scene import Glimpse, Scene
 from cmust.baselines.stages import Batch, Score, Stage
 from cmust.errors import ConfigError
@@ -245,12 +246,6 @@ def kept(strategy: str, batch: int, moments: int, places: int) -> Tensor:
     else:
         chosen = token[: moments // 2]
     return chosen.flatten().expand(batch, -1)
-
-
-def waves(position: Tensor, width: int) -> Tensor:
-    """``(positions, width)``: sines, then cosines."""
-    angle = position[:, None] / 10000 ** (torch.arange(width // 2) / (width / 2))
-    return torch.cat((angle.sin(), angle.cos()), dim=1)
 
 
 def grid_waves(rows: int, columns: int, width: int) -> Tensor:
