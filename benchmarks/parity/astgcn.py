@@ -40,7 +40,7 @@ def differences(
     for block in theirs.BlockList:
         block.cheb_conv_SAt.cheb_polynomials = given
     ours = ASTGCN(torch.stack(given), 1, steps, 12, filters, blocks).eval()
-    redraw(weights := state(theirs.eval()))
+    redraw(weights := state(theirs.double().eval()))
     seen = batch(3, steps, 12, nodes)
 
     def in_our_terms(weights: Weights) -> Weights:

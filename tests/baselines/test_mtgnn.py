@@ -1,35 +1,27 @@
-"""MTGNN: the learned graph, hops by hand, what convolutions over time reach, and the order of nodes."""
+"""MTGNN: the learned graph, hops by hand, what convolutions over time reach, sizes by hand and as published."""
 
 import pytest
 import torch
 
-from cmust.baselines.mtgnn import MTGNN, Inception, LearnedGraph, MixHop, make
-from tests.baselines.scenes import batch, check_shape_and_gradients, manhattan, parameters, permuted, scene
+from cmust.baselines.mtgnn import Inception, LearnedGraph, MixHop, make
+from cmust.baselines.scene import Scene
+from tests.baselines.scenes import batch, parameters, scene, small_mtgnn
 
 
-def tiny(steps: int = 4, channels: int = 1, growth: int = 1, layers: int = 2) -> MTGNN:
-    return MTGNN(
-        5, channels, steps, 3, 8, width=4, skip=3, end=5, layers=layers, growth=growth, vector=3, neighbours=3
-    ).eval()
+@pytest.mark.parametrize(("steps", "growth"), [(4, 1), (13, 1), (20, 2)])
+def test_histories_shorter_and_longer_than_it_reaches(steps: int, growth: int) -> None:
+    of = scene(steps=steps)
+    assert small_mtgnn(of, growth)(batch(of)).shape == (2, 4, 5, 1)
 
 
-@pytest.mark.parametrize(("channels", "steps", "growth"), [(1, 4, 1), (2, 4, 1), (1, 13, 1), (1, 20, 2)])
-def test_shape_and_gradients(channels: int, steps: int, growth: int) -> None:
-    check_shape_and_gradients(tiny(steps, channels, growth), scene(channels=channels, steps=steps))
-
-
-def test_size_for_manhattan() -> None:
+def test_parameters_added_up_by_hand_and_as_published_for_metr_la() -> None:
     graph = 2 * 69 * 40 + 2 * 41 * 40
     inceptions = 2 * (32 * 8 * (2 + 3 + 6 + 7) + 32)
     layers = [inceptions + 32 * 64 * left + 64 + 2 * (96 + 1) * 32 + 2 * 32 * 69 * left for left in (13, 7, 1)]
     ends = 3 * 32 + (2 * 19 + 1) * 64 + 33 * 64 + 65 * 128 + 129 * 12
-    assert parameters(make(manhattan())) == graph + sum(layers) + ends == 205_772
-
-
-def test_size_as_published_for_metr_la() -> None:
-    of = scene(207, 1, 12, 12, 288)
+    assert parameters(make(Scene(69, 1, 12, 12, 48, torch.eye(69)))) == graph + sum(layers) + ends
     never_used = 3 * (32 + 1) * 32  # layers that the published network has for the case without a graph
-    assert parameters(make(of)) + never_used == 405_452
+    assert parameters(make(Scene(207, 1, 12, 12, 288, torch.eye(207)))) + never_used == 405_452
 
 
 def test_edges_are_one_way_and_few() -> None:
@@ -79,21 +71,3 @@ def test_convolutions_look_back_as_far_as_their_lengths() -> None:
             if inception(other)[0, part, 0, -1] != plain[0, part, 0, -1]:
                 seen.append(t)
         assert seen == [14 - 2 * back for back in reversed(range(kernel))]
-
-
-def test_nodes_clock_and_order() -> None:
-    of = scene()
-    network, seen = tiny(), batch(of)
-    forecast, order = network(seen), torch.tensor([2, 0, 1, 4, 3])
-    other = seen.values.clone()
-    other[:, 0, 0] += 1
-    assert not torch.allclose(network(seen._replace(values=other))[:, :, 1:], forecast[:, :, 1:])
-    assert not torch.allclose(network(seen._replace(slot=(seen.slot + 1) % 8)), forecast)
-    assert torch.equal(network(seen._replace(dow=(seen.dow + 1) % 7)), forecast)
-    assert not torch.allclose(network(permuted(seen, order)), forecast[:, :, order])
-    for name, parameter in network.named_parameters():
-        if name in ("graph.source", "graph.target"):
-            parameter.data = parameter[order].detach()
-        elif ".norm." in name:
-            parameter.data = parameter[:, order].detach()
-    torch.testing.assert_close(network(permuted(seen, order)), forecast[:, :, order])
