@@ -63,7 +63,9 @@ def show() -> None:
     """A line for each comparison that has been made."""
     for file in sorted(RESULTS.glob("*.json")):
         told = json.loads(file.read_text())
-        print(f"{told['system']:12}{told['published']:34}{told['commit'][:8]:10}{max(told['differences'].values()):.0e}")
+        print(
+            f"{told['system']:12}{told['published']:34}{told['commit'][:8]:10}{max(told['differences'].values()):.0e}"
+        )
 
 
 if __name__ == "__main__":

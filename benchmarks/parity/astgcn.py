@@ -28,9 +28,7 @@ def parity(repo: Path) -> dict[str, float]:
     return differences("published sizes", 9, 64, 2, 3, 12) | differences("small, 4 polynomials", 5, 4, 3, 4, 7)
 
 
-def differences(
-    case: str, nodes: int, filters: int, blocks: int, polynomials: int, steps: int
-) -> dict[str, float]:
+def differences(case: str, nodes: int, filters: int, blocks: int, polynomials: int, steps: int) -> dict[str, float]:
     graph = torch.rand(nodes, nodes)
     graph = (graph + graph.T).fill_diagonal_(0)
     theirs = importlib.import_module("model.ASTGCN_r").make_model(

@@ -49,7 +49,7 @@ def laplacian(edges: Tensor, normalised: bool) -> Tensor:
 
 
 def chebyshev(graph: Tensor, count: int) -> Tensor:
-    """``T_0 = 1``, ``T_1 = graph``, ``T_k = 2 graph T_{k-1} - T_{k-2}``; ``(N, N)`` to ``(count, N, N)``, two or more."""
+    """``T_0 = 1``, ``T_1 = graph``, ``T_k = 2 graph T_{k-1} - T_{k-2}``; ``(count, N, N)``, two or more."""
     terms = [torch.eye(len(graph), dtype=graph.dtype, device=graph.device), graph]
     while len(terms) < count:
         terms.append(2 * graph @ terms[-1] - terms[-2])

@@ -2,7 +2,8 @@
 
 Wu, Pan, Long, Jiang, Chang, Zhang: "Connecting the Dots: Multivariate Time Series Forecasting with Graph Neural
 Networks", KDD 2020; published as nnzhan/MTGNN, whose sizes for several steps ahead these are: three layers without
-growing dilation, width 32, skips of 64, 128 before the output, node vectors of 40, 20 neighbours, two hops, dropout 0.3.
+growing dilation, width 32, skips of 64, 128 before the output, node vectors of 40, 20 neighbours, two hops, dropout
+0.3.
 
 Shapes: B batch, T input steps, F forecast steps, N nodes, C channels, D width, S width of skips.
 """
