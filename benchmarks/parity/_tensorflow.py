@@ -71,7 +71,7 @@ class TensorFlow(SimpleNamespace):
         while (full := f"{path}_{number}" if number else path) in self.variables:
             number += 1
         value = torch.randn([int(length) for length in shape], dtype=FLOAT)
-        scale = 1.0 if value.dim() == 1 else 1.5 * (value.numel() // value.size(-1)) ** -0.5
+        scale = 0.5 if value.dim() == 1 else (value.numel() // value.size(-1)) ** -0.5
         value = value * scale if low is None else value.uniform_(low, low + 1)
         self.variables[full] = value.detach().requires_grad_()
         return tensor(self.variables[full])

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from cmust.baselines.scene import Glimpse
 
 SLOTS = 48
+FELT = 1e-9  # of the largest gradient; below it is noise
 
 Weights = dict[str, Tensor]
 Outputs = dict[str, tuple[Tensor, Tensor]]
@@ -111,8 +112,11 @@ def compared(
     idle = {name for name, w in theirs.items() if w.requires_grad and name.startswith(unread)}
     assert silent == idle, f"without effect, or with one against what is said: {sorted(silent ^ idle)}"
     slopes = in_our_terms({name: w if w.grad is None else w.grad for name, w in theirs.items()})
-    steepness = {name: (slope(p), fitted(slopes[name], p)) for name, p in ours.named_parameters()}
-    told[f"{case}: gradients"] = max(difference(*pair) for pair in steepness.values())
+    pairs = {name: (slope(p), fitted(slopes[name], p)) for name, p in ours.named_parameters()}
+    steep = {name: float(published.abs().max()) for name, (_, published) in pairs.items()}
+    flat = [name for name, largest in steep.items() if largest < FELT * max(steep.values())]
+    assert not flat, f"next to no effect: {flat}"
+    told[f"{case}: gradients"] = max(difference(*pair) for pair in pairs.values())
     return told
 
 

@@ -1,4 +1,4 @@
-"""MTGNN against the authors' code: in training with the same noise of the graph, else without it (ours has none then)."""
+"""MTGNN against the authors' code: in training with the same noise of the graph, else without it, as ours."""
 
 import importlib
 from pathlib import Path

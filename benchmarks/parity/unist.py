@@ -84,7 +84,7 @@ def differences(size: str, **sizes: Any) -> dict[str, float]:
     look_up = theirs.pos_embed_enc
 
     def outputs() -> Outputs:
-        # With the strategy "temporal" theirs looks positions up by the numbers of moments, not of tokens: put right here.
+        # With "temporal" theirs looks positions up by the numbers of moments, not of tokens: put right here.
         theirs.pos_embed_enc = lambda ids, n, size: look_up(torch.arange(ids.shape[1]).expand_as(ids), n, size)
         arguments.prompt_ST = 1
         forecast = theirs(images, mask_strategy="temporal", data="none")[2]

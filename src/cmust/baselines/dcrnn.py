@@ -41,7 +41,7 @@ class Diffusion(nn.Module):
         nn.init.constant_(self.mix.bias, bias)
 
     def forward(self, x: Tensor, walks: Tensor) -> Tensor:
-        """``(B, N, I)`` to ``(B, N, O)``; ``walks`` ``(2, N, N)`` are transitions, transposed: what comes from where."""
+        """``(B, N, I)`` to ``(B, N, O)``; ``walks`` ``(2, N, N)`` are transposed transitions: what comes from where."""
         terms, start = [x], x
         for walk in walks:
             before, now = start, walk @ start
