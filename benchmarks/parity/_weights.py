@@ -88,6 +88,7 @@ def compared(
     in_our_terms: Callable[[Weights], Weights],
     outputs: Callable[[], Outputs],
     unread: tuple[str, ...] = (),
+    faint: tuple[str, ...] = (),
 ) -> dict[str, float]:
     """Largest differences of outputs and gradients, after the published weights are put into ours.
 
@@ -101,6 +102,7 @@ def compared(
         in_our_terms: the published weights by our names and in our shapes; each once, only turned and joined.
         outputs: of both networks for the same inputs.
         unread: beginnings of names of published weights that have no effect, which is checked.
+        faint: ends of our names whose gradients may be lost in rounding; they are not compared.
     """
     carry(in_our_terms(theirs), ours)
     with torch.enable_grad():
@@ -112,7 +114,9 @@ def compared(
     idle = {name for name, w in theirs.items() if w.requires_grad and name.startswith(unread)}
     assert silent == idle, f"without effect, or with one against what is said: {sorted(silent ^ idle)}"
     slopes = in_our_terms({name: w if w.grad is None else w.grad for name, w in theirs.items()})
-    pairs = {name: (slope(p), fitted(slopes[name], p)) for name, p in ours.named_parameters()}
+    pairs = {
+        name: (slope(p), fitted(slopes[name], p)) for name, p in ours.named_parameters() if not name.endswith(faint)
+    }
     steep = {name: float(published.abs().max()) for name, (_, published) in pairs.items()}
     flat = [name for name, largest in steep.items() if largest < FELT * max(steep.values())]
     assert not flat, f"next to no effect: {flat}"

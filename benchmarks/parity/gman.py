@@ -24,12 +24,15 @@ def parity(repo: Path) -> dict[str, float]:
     """Published sizes, and small ones with two blocks."""
     tf = tensorflow()
     sys.path.insert(0, str(repo / "PeMS"))
-    return differences(tf, "published sizes", 9, 12, 12, 1, 8, 8) | differences(tf, "small", 5, 7, 4, 2, 2, 10)
+    published_sizes = differences(tf, "published sizes", 9, 12, 12, 1, 8, 8)
+    # A shift of keys adds the same to all scores, unless the ReLU behind it cuts some: here it may cut none.
+    return published_sizes | differences(tf, "small", 5, 7, 4, 2, 2, 10, faint=("key.norm.bias",))
 
 
 def differences(
-    tf: TensorFlow, case: str, nodes: int, steps: int, horizon: int, blocks: int, heads: int, width: int
-) -> dict[str, float]:
+    tf: TensorFlow, case: str, nodes: int, steps: int, horizon: int, blocks: int, heads: int, width: int,
+    faint: tuple[str, ...] = (),
+) -> dict[str, float]:  # fmt: skip
     places, seen = torch.randn(nodes, heads * width), batch(3, steps, horizon, nodes)
     tf.variables.clear()
     with torch.enable_grad():
@@ -46,7 +49,7 @@ def differences(
     def outputs() -> Outputs:
         return {"forecast": (ours(seen), forecast)}
 
-    return compared(case, tf.variables, ours, in_our_terms, outputs)
+    return compared(case, tf.variables, ours, in_our_terms, outputs, faint=faint)
 
 
 def published(seen: Glimpse, places: Tensor, blocks: int, heads: int, width: int) -> Tensor:
