@@ -100,7 +100,8 @@ class PromptST(nn.Module):
 
 def sinusoid(positions: int, width: int) -> Tensor:
     """``(positions, width)``: sines at even places, cosines at odd ones."""
-    return waves(torch.arange(positions), width).unflatten(1, (2, -1)).mT.flatten(1)
+    pairs: Tensor = waves(torch.arange(positions), width).unflatten(1, (2, -1))
+    return pairs.mT.flatten(1)
 
 
 def _layers(width: int, heads: int, count: int) -> nn.ModuleList:
