@@ -47,7 +47,7 @@ def test_data_scores_settings_and_limits(document: dict[str, Any]) -> None:
     scores = section(card, "Scores")
     own = document["record"]["scores"]["tasks"]["taxi_pickup"]["systems"]["cmust"]
     assert f"| taxi_pickup | CMuST | **{own['plain']['mae']:.2f}** |" in scores
-    assert "crowd_in: CMuST loses to a naive forecast: to weekly average in plain RMSE" in scores
+    assert "crowd_in: CMuST loses to a naive forecast: to scaled weekly average in masked RMSE" in scores
     settings = section(card, "Settings")
     assert json.loads(settings.split("```json\n")[1].split("```")[0]) == document["record"]["settings"]
     assert "cmust 0.1.0" in settings

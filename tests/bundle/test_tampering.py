@@ -335,7 +335,7 @@ def test_every_weight_is_looked_at_for_nan(copy: Path) -> None:
     """One NaN in any one of the tensors, ``W*`` included."""
     for name in (WEIGHTS, "trunk.safetensors"):
         content = (copy / name).read_bytes()
-        for key in list(load_file(DEMO / name))[::12]:
+        for key in [key for key, each in load_file(DEMO / name).items() if each.is_floating_point()][::12]:
             tensors = load_file(DEMO / name)
             tensors[key].view(-1)[-1] = torch.nan
             save_file(tensors, copy / name, metadata={"values": "{}"})

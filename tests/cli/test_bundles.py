@@ -59,5 +59,5 @@ def test_pushing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_what_a_bundle_cannot_do_says_so(city: Path, tmp_path: Path) -> None:
     assert "is a bundle: it has no history" in error("report", DEMO)
-    assert "trained on city 'demo' with other data" in error("evaluate", DEMO, city)
+    assert "city 'demo' has no window to score" in error("evaluate", DEMO, city)
     assert "not a run folder or a bundle" in error("bundle", tmp_path, tmp_path / "bundle")
