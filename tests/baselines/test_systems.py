@@ -89,7 +89,8 @@ def test_clock_and_nodes_matter_where_they_are_read(name: str) -> None:
     assert away[0] > 0 and bool(away[1:].any()) == (name in READS_OTHER_NODES)
 
 
-@pytest.mark.parametrize("name", sorted(OF_NODES.keys() - {"step"}))  # whose draw of a graph would have to be reordered, too
+# the graph that STEP draws would have to be reordered, too
+@pytest.mark.parametrize("name", sorted(OF_NODES.keys() - {"step"}))
 def test_nodes_in_another_order_with_all_that_belongs_to_them(name: str) -> None:
     network, seen = SMALL[name](scene()), batch(scene())
     before, order = forecast(network, seen), torch.tensor([2, 0, 1, 4, 3])
