@@ -40,20 +40,24 @@ PRODUCT = 2048
 """Rows and columns of the product that the machine's limit is measured by."""
 
 
-def batch(nodes: int) -> tuple[Inputs, torch.Tensor]:
-    """A random batch and its truth."""
-    torch.manual_seed(0)
-    shape = (BATCH, STEPS, nodes, 1)
-    inputs = Inputs(
+def random_windows(windows: int, steps: int, nodes: int) -> Inputs:
+    """So many windows of noise."""
+    shape = (windows, steps, nodes, 1)
+    return Inputs(
         values=torch.rand(shape) * 100,
-        slot=torch.randint(SLOTS, (BATCH, STEPS)),
-        dow=torch.randint(7, (BATCH, STEPS)),
-        stamp=torch.rand(BATCH, STEPS, 6),
+        slot=torch.randint(SLOTS, (windows, steps)),
+        dow=torch.randint(7, (windows, steps)),
+        stamp=torch.rand(windows, steps, 6),
         place=torch.randn(nodes, 2),
         average=torch.rand(shape) * 100,
         average_ahead=torch.rand(shape) * 100,
     )
-    return inputs, torch.rand(shape) * 100
+
+
+def batch(nodes: int) -> tuple[Inputs, torch.Tensor]:
+    """A random batch and its truth, the same in every process."""
+    torch.manual_seed(0)
+    return random_windows(BATCH, STEPS, nodes), torch.rand(BATCH, STEPS, nodes, 1) * 100
 
 
 Predict = Callable[[slice], torch.Tensor]  # forecasts these windows of the batch

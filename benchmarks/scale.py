@@ -23,31 +23,16 @@ from statistics import median
 from typing import Any
 
 import torch
-from benchmarks.network import SLOTS, peak_gib
+from benchmarks.network import BATCH, SLOTS, peak_gib, random_windows
 
 from cmust import __version__
 from cmust.demo import demo_city
 from cmust.machine import describe_machine
-from cmust.model import Head, Inputs, Trunk, forecast, model_config
+from cmust.model import Head, Trunk, forecast, model_config
 from cmust.prompts import SummaryPrompt
 from cmust.windows import ROWS_PER_PASS
 
 RESULTS = Path(__file__).parent / "results" / "scale.json"
-BATCH = 16
-
-
-def inputs(windows: int, steps: int, nodes: int) -> Inputs:
-    """Random windows."""
-    shape = (windows, steps, nodes, 1)
-    return Inputs(
-        values=torch.rand(shape) * 100,
-        slot=torch.randint(SLOTS, (windows, steps)),
-        dow=torch.randint(7, (windows, steps)),
-        stamp=torch.rand(windows, steps, 6),
-        place=torch.randn(nodes, 2),
-        average=torch.rand(shape) * 100,
-        average_ahead=torch.rand(shape) * 100,
-    )
 
 
 def point(job: dict[str, Any]) -> dict[str, Any]:
@@ -66,11 +51,11 @@ def point(job: dict[str, Any]) -> dict[str, Any]:
         if job["mode"] == "forecast":
             trunk.eval()
             with torch.no_grad():
-                forecast(trunk, head, inputs(1, steps, nodes))
+                forecast(trunk, head, random_windows(1, steps, nodes))
         else:
             optimizer.zero_grad()
             for first in range(0, BATCH, size):
-                part = inputs(min(size, BATCH - first), steps, nodes)
+                part = random_windows(min(size, BATCH - first), steps, nodes)
                 (forecast(trunk, head, part).abs().sum() / BATCH).backward()
             optimizer.step()
         seconds.append(time.perf_counter() - began)
@@ -142,7 +127,7 @@ def main() -> None:
         return
     told = {
         "made": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": "python -m benchmarks.scale",
+        "command": " ".join(["python -m benchmarks.scale", *sys.argv[1:]]),
         "machine": describe_machine(torch.device("cpu")),
         "note": arguments.note,
         "versions": {"cmust": __version__, "torch": torch.__version__},

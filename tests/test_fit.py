@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from torch.utils.checkpoint import checkpoint
 
 from cmust import Forecaster, evaluate, fit
 from cmust.bundle.schema import digest
@@ -311,3 +312,19 @@ def test_leftovers_of_a_killed_process_are_removed(run: Path) -> None:
     (run / ".evaluation.json.abc.tmp").write_bytes(b"half")  # of another process, which may be at it
     tiny_fit(run, **QUICK)
     assert [path.name for path in run.rglob("*.tmp")] == [".evaluation.json.abc.tmp"]
+
+
+def test_recomputing_activations_is_done_and_changes_no_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[object] = []
+
+    def counted(interaction: object, *inputs: object, **options: object) -> object:
+        calls.append(interaction)
+        return checkpoint(interaction, *inputs, **options)
+
+    monkeypatch.setattr("cmust.model.msti.checkpoint", counted)
+    kept = tiny_fit(tmp_path / "kept", **QUICK)
+    assert not calls
+    again = tiny_fit(tmp_path / "again", **{**QUICK, "training": {**QUICK["training"], "recompute": True}})
+    assert calls
+    for name, weight in kept.tasks["trips"].trunk.state_dict().items():
+        assert torch.equal(again.tasks["trips"].trunk.state_dict()[name], weight), name

@@ -49,6 +49,14 @@ NAIVE: dict[str, Naive] = {
     "weekly_average": weekly_average,
     "scaled_weekly_average": scaled_weekly_average,
 }
+LABELS = {
+    "last_value": "last value",
+    "yesterday": "same slot yesterday",
+    "last_week": "same slot last week",
+    "weekly_average": "weekly average",
+    "scaled_weekly_average": "weekly average, scaled to the recent level",
+}
+"""What they are called in tables."""
 
 
 def _ahead(windows: Windows, starts: Tensor) -> Tensor:

@@ -358,6 +358,7 @@ def test_another_adaptation_begins_anew(run: Path) -> None:
         (uptown, "trips", {}, RunError, r"has task 'trips' already"),
         (uptown, "trips", {"name": "visits"}, RunError, r"has task 'visits' already"),
         (uptown, "trips", {"name": "No Name"}, CityError, "No Name"),
+        (city_of, "bikes", {"train": "prompt", "head_epochs": 2}, ConfigError, "leave out training.head_epochs"),
         (city_of, "bikes", {"train": "all"}, ConfigError, "train is 'all'; choose auto, unfrozen, prompt, nothing"),
         (city_of, "bikes", {"train": "nothing"}, ConfigError, "needs one of the run that it is like"),
         (

@@ -226,6 +226,15 @@ def test_settings_that_the_cells_decide_are_refused() -> None:
         Terms(small_city(), Budget("smoke"), {"preset": "paper"})
 
 
+@pytest.mark.parametrize(
+    ("systems", "words"),
+    [({"stidd": {}}, "unknown system 'stidd'"), ({"stid": {"rate": 1}}, r"systems\.stid has 'rate'")],
+)
+def test_tables_of_systems_that_would_be_ignored_are_refused(systems: dict, words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        Terms(small_city(), Budget("smoke"), {"systems": systems})
+
+
 def test_table2_changes_one_task_and_no_other(tmp_path: Path) -> None:
     city = tiny_city(tiny_task("trips", steps=336, nodes=8), tiny_task("heat", steps=336, nodes=8, kind="other"))
     terms = make_terms(city, "smoke", SETTINGS, "cpu")

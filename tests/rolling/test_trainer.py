@@ -344,17 +344,8 @@ def test_a_batch_in_parts_trains_as_the_whole_batch(preset: str) -> None:
     whole, events = trained(preset=preset, scheme="joint", model={"dropout": 0.0}, training={"windows_per_pass": 64})
     parts, in_parts = trained(preset=preset, scheme="joint", model={"dropout": 0.0}, training={"windows_per_pass": 3})
     for one, two in zip(events, in_parts, strict=True):
-        for key in one:
-            assert one[key] == pytest.approx(two[key], rel=1e-4) if key.endswith("loss") else True
+        for key in (key for key in one if key.endswith("loss")):
+            assert one[key] == pytest.approx(two[key], rel=1e-4), key
     for task in whole:
         for name, weight in whole[task]["trunk"].items():
             torch.testing.assert_close(parts[task]["trunk"][name], weight, atol=2e-4, rtol=1e-3)
-
-
-def test_recomputing_activations_changes_no_bit() -> None:
-    kept, computed = tiny_trainer(), tiny_trainer()
-    computed.trunk.recompute(True)
-    for trainer in (kept, computed):
-        trainer.run()
-    for name, weight in kept.trunk.state_dict().items():
-        assert torch.equal(computed.trunk.state_dict()[name], weight), name

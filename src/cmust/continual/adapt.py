@@ -136,6 +136,11 @@ def training_of(before: Forecaster, wish: Wish, changes: dict[str, Any], *, comp
     if wish.train == "nothing" and (changes or compare):
         given = [*(["--compare"] if compare else []), *(f"training.{name}" for name in changes)]
         raise ConfigError(f"with train=nothing nothing is trained, and {given[0]} is for nothing; leave it out")
+    if wish.train == "prompt" and "head_epochs" in changes:
+        raise ConfigError(
+            "the head alone is trained (train=prompt, or less than a week to train on): training.refine_epochs says "
+            "how long, leave out training.head_epochs"
+        )
     return changed_training(before.training, **changes)
 
 

@@ -16,7 +16,7 @@ from cmust.evaluation import SYSTEM
 from cmust.experiments.later import keep_adaptation, split_settings
 from cmust.experiments.markdown import better, score_rows
 from cmust.fitting import fit
-from cmust.naive import NAIVE
+from cmust.naive import LABELS, NAIVE
 from cmust.run import read_json
 from cmust.training import Watcher
 
@@ -73,11 +73,7 @@ def run_cell(
 
 
 ROWS = {
-    "last_value": "last value",
-    "yesterday": "same slot yesterday",
-    "last_week": "same slot last week",
-    "weekly_average": "weekly average",
-    "scaled_weekly_average": "weekly average, scaled to the recent level",
+    **LABELS,
     SYSTEM: "CMuST, places never trained on",
     ADAPTED: "CMuST, adapted to the places",
 }

@@ -17,6 +17,7 @@ from cmust.evaluation import SYSTEM, evaluate
 from cmust.experiments.markdown import score_rows
 from cmust.files import write_text
 from cmust.fitting import fit
+from cmust.naive import LABELS
 from cmust.rolling import TrainingConfig, epochs_by_task, rolling_plan
 from cmust.run import Run, read_json
 from cmust.settings import Settings, make_settings
@@ -159,11 +160,7 @@ def _cost(run: Run) -> dict[str, Any]:
 
 
 ROWS = {
-    "last_value": "last value",
-    "yesterday": "same slot yesterday",
-    "last_week": "same slot last week",
-    "weekly_average": "weekly average",
-    "scaled_weekly_average": "weekly average, scaled to the recent level",
+    **LABELS,
     "residual_mlp": "small MLP over the weekly average",
     "alone": "the network alone on each task",
     "joint": "the network trained jointly",

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from cmust import naive
 from cmust.baselines.registry import SYSTEMS
 from cmust.errors import ConfigError
 from cmust.experiments.engine import Cell, Record
@@ -10,15 +11,8 @@ from cmust.experiments.study import Experiment, title
 from cmust.experiments.table import Table, costs, rows_of
 from cmust.experiments.work import CMUST, NAIVE_CELL
 
-NAIVE_LABELS = {
-    "last_value": "last value",
-    "yesterday": "same slot yesterday",
-    "last_week": "same slot last week",
-    "weekly_average": "weekly average",
-    "scaled_weekly_average": "weekly average, scaled to the recent level",
-}
 CMUST_LABELS = {name: f"CMuST, {preset}" for name, preset in CMUST.items()}
-LABELS = {**NAIVE_LABELS, **{name: system.label for name, system in SYSTEMS.items()}, **CMUST_LABELS}
+LABELS = {**naive.LABELS, **{name: system.label for name, system in SYSTEMS.items()}, **CMUST_LABELS}
 ALL = (NAIVE_CELL, *SYSTEMS, *CMUST)
 
 

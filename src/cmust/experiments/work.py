@@ -52,6 +52,11 @@ class Terms:
         for key in ("preset", "scheme", "tasks"):
             if key in self.settings:
                 raise ConfigError(f"{key} is not for the settings of an experiment: its cells have their own")
+        for name, own in self.settings.get("systems", {}).items():
+            find_system(name)
+            unknown = [key for key in own if key not in ("training", "network")]
+            if unknown:
+                raise ConfigError(f"systems.{name} has {unknown[0]!r}; it takes the tables training and network")
 
     def of(self, cell: Cell) -> Settings:
         """The settings of a cell's run; of another system only ``protocol`` and the windows mean something."""

@@ -31,7 +31,7 @@ class TrainingConfig(BaseModel):
     head_epochs: int = Field(
         3,
         ge=0,
-        description="of a task that comes later: at most so many of its head alone, then the rest too",
+        description="of a task that comes later: at most so many of its head alone, before the rest learns too",
     )
     epochs_by_task: dict[str, Annotated[int, Field(ge=1)]] = Field(
         default_factory=dict, description="scheme alone: of single tasks, instead of start_epochs"
