@@ -131,11 +131,11 @@ def test_three_days_of_history(run: Path) -> None:
     np.testing.assert_allclose(model.head.mean, task.values[:24].mean(), rtol=1e-5)
 
 
-@pytest.mark.parametrize(("days", "train"), [(8, "prompt"), (9, "unfrozen")])
-def test_less_than_a_week_to_train_on_trains_the_head_alone(run: Path, days: int, train: str) -> None:
+@pytest.mark.parametrize(("days", "train", "more"), [(8, "prompt", {}), (9, "unfrozen", {"head_epochs": 0})])
+def test_less_than_a_week_to_train_on_trains_the_head_alone(run: Path, days: int, train: str, more: dict) -> None:
     """Of 8 days the last 2 choose when to stop, of 9 as well."""
     star = Forecaster.load(run).star
-    done = adapt(run, city_of(steps=12 * days), "bikes", refine_factor=1.0, head_epochs=0, **CPU)
+    done = adapt(run, city_of(steps=12 * days), "bikes", refine_factor=1.0, **more, **CPU)
     assert done.record["adapted"]["train"] == train and star is not None
     trunk = done.forecaster.tasks["bikes"].trunk.state_dict()
     assert all(torch.equal(trunk[name], weight) for name, weight in star.weights.items()) == (train == "prompt")
