@@ -201,11 +201,26 @@ def test_dropout_of_zero_elements_is_nothing() -> None:
     assert Dropout(0.5).train()(torch.ones(0, 3)).shape == (0, 3)
 
 
-def test_rows_of_queries_in_turns_give_what_all_at_once_give(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("query_shape", "target_shape"), [((B, T, N), (B, T, N)), ((1, 1, N), (B, T, N)), ((B, T, N), (1, T, N))]
+)
+def test_without_gradients_the_same_comes_out(query_shape, target_shape) -> None:
     torch.manual_seed(0)
-    layer = Attention(6, 6, 8, 2)
-    x = torch.randn(B, T, N, 6)
-    whole = layer(x, x, "space").detach()  # with gradients: all at once
-    monkeypatch.setattr("cmust.model.attention.MOST_WEIGHTS", 2 * B * T * 2 * N)
+    layer = Attention(3, 6, 8, 2)
+    query, target = torch.randn(*query_shape, 3), torch.randn(*target_shape, 6)
+    with_gradients = layer(query, target, "space").detach()
     with torch.no_grad():
-        torch.testing.assert_close(layer(x, x, "space"), whole, atol=1e-6, rtol=1e-6)
+        torch.testing.assert_close(layer(query, target, "space"), with_gradients, atol=1e-6, rtol=1e-6)
+    x = torch.randn(B, T, N, 6)
+    layer = Attention(6, 6, 8, 2)
+    with_gradients = layer(x, x, "space").detach()
+    with torch.no_grad():
+        torch.testing.assert_close(layer(x, x, "space"), with_gradients, atol=1e-6, rtol=1e-6)
+
+
+def test_without_gradients_no_node_by_node_weights_are_made() -> None:
+    layer, nodes = Attention(4, 4, 4, 2), 700
+    x = torch.randn(1, 1, nodes, 4)
+    with torch.no_grad(), torch.profiler.profile(profile_memory=True) as seen:
+        layer(x, x, "space")
+    assert max(event.self_cpu_memory_usage for event in seen.key_averages()) < nodes * nodes * 4

@@ -1,12 +1,10 @@
 """Multi-head attention along the space axis or the time axis of a representation (Eq. 2-5, 7).
 
 Shapes: B batch, T steps, N nodes, D width, H heads, E = D / H. Every tensor is ``(B, T, N, D)``; an axis along which
-    a slice does
-not vary yet may have length 1 (the temporal context is the same at all nodes, the spatial one at all steps), and is
-projected once.
+a slice does not vary yet may have length 1 (the temporal context is the same at all nodes, the spatial one at all
+steps), and is projected once.
 """
 
-import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Literal
@@ -18,9 +16,6 @@ from torch.nn import functional as F
 from cmust.model.dropout import Dropout
 
 Axis = Literal["space", "time"]
-
-MOST_WEIGHTS = 2**26
-"""Attention weights held at once where no gradient is wanted: 256 MiB in fp32."""
 
 
 class Attention(nn.Module):
@@ -54,11 +49,10 @@ class Attention(nn.Module):
             bias = torch.cat((self.key.bias, self.value.bias))
             k, v = F.linear(target, weight, bias).chunk(2, dim=-1)
         q, k, v = (self._split(part, axis) for part in (q, k, v))
-        q = q * q.shape[-1] ** -0.5
-        if self.listener is None and not torch.is_grad_enabled():
-            mixed = _mix_by_rows(q, k, v)
+        if axis == "space" and self.listener is None and not torch.is_grad_enabled():
+            mixed = _mix_by_tiles(q, k, v)
         else:
-            weights = torch.softmax(q @ k.transpose(-1, -2), dim=-1)
+            weights = torch.softmax((q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2), dim=-1)
             if self.listener is not None:
                 self.listener(weights.detach())
             mixed = weights @ v
@@ -75,16 +69,15 @@ class Attention(nn.Module):
         return x.flatten(-2)
 
 
-def _mix_by_rows(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """``softmax(q k^T) v`` with never more than ``MOST_WEIGHTS`` attention weights in memory, for any number of nodes.
+def _mix_by_tiles(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """``softmax(q k^T / sqrt(E)) v``, each ``(B, T, H, N, E)``, with a few attention weights in memory at a time.
 
-    Only without gradients, for which all weights would be kept. Each ``(..., L, E)``; rows of queries take turns.
+    For many nodes without gradients. With gradients, and for the few steps of the time axis, all weights at once take
+    less time on a CPU (``benchmarks/network.py``).
     """
-    lead = torch.broadcast_shapes(q.shape[:-2], k.shape[:-2])
-    rows = max(1, MOST_WEIGHTS // (math.prod(lead) * k.shape[-2]))
-    keys = k.transpose(-1, -2)
-    parts = [torch.softmax(part @ keys, dim=-1) @ v for part in q.split(rows, dim=-2)]
-    return parts[0] if len(parts) == 1 else torch.cat(parts, dim=-2)
+    lead = torch.broadcast_shapes(q.shape[:2], k.shape[:2])
+    q, k, v = (part.expand(*lead, -1, -1, -1).flatten(0, 1) for part in (q, k, v))
+    return F.scaled_dot_product_attention(q, k, v).unflatten(0, lead)
 
 
 class Interaction(nn.Module):
