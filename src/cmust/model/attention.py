@@ -77,7 +77,7 @@ def _mix_by_tiles(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """
     lead = torch.broadcast_shapes(q.shape[:2], k.shape[:2])
     q, k, v = (part.expand(*lead, -1, -1, -1).flatten(0, 1) for part in (q, k, v))
-    return F.scaled_dot_product_attention(q, k, v).unflatten(0, lead)
+    return F.scaled_dot_product_attention(q, k, v).unflatten(0, lead)  # type: ignore[no-any-return]
 
 
 class Interaction(nn.Module):
