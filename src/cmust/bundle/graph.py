@@ -82,9 +82,10 @@ def export_graph(trunk: Trunk, head: Head, path: Path | str) -> None:
         "prompt": {1: nodes},
     }
     try:
-        program = torch.export.export(
-            ForecastGraph(trunk, head), (), _example(trunk, head), dynamic_shapes=shapes, strict=False
-        )
+        with torch.no_grad():  # as a forecast is made: for any number of nodes by the same operations
+            program = torch.export.export(
+                ForecastGraph(trunk, head), (), _example(trunk, head), dynamic_shapes=shapes, strict=False
+            )
     except (RuntimeError, ValueError) as error:
         raise RunError(f"PyTorch {torch.__version__} cannot export this network: {reason(error)}") from error
     for node in program.graph.nodes:

@@ -17,6 +17,9 @@ from cmust.model.dropout import Dropout
 
 Axis = Literal["space", "time"]
 
+FEW_NODES = 256
+"""Up to here all weights at once take less time than tiles where gradients are wanted (fp32, CPU)."""
+
 
 class Attention(nn.Module):
     """``softmax(Q K^T / sqrt(E)) V W_O``, queries from one slice, keys and values from another (or the same).
@@ -49,7 +52,8 @@ class Attention(nn.Module):
             bias = torch.cat((self.key.bias, self.value.bias))
             k, v = F.linear(target, weight, bias).chunk(2, dim=-1)
         q, k, v = (self._split(part, axis) for part in (q, k, v))
-        if axis == "space" and self.listener is None and not torch.is_grad_enabled():
+        many = not torch.is_grad_enabled() or target.shape[2] > FEW_NODES
+        if axis == "space" and many and self.listener is None:
             mixed = _mix_by_tiles(q, k, v)
         else:
             weights = torch.softmax((q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2), dim=-1)
@@ -72,8 +76,7 @@ class Attention(nn.Module):
 def _mix_by_tiles(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """``softmax(q k^T / sqrt(E)) v``, each ``(B, T, H, N, E)``, with a few attention weights in memory at a time.
 
-    For many nodes without gradients. With gradients, and for the few steps of the time axis, all weights at once take
-    less time on a CPU (``benchmarks/network.py``).
+    Memory grows with the nodes, not with their square; gradients compute the weights again.
     """
     lead = torch.broadcast_shapes(q.shape[:2], k.shape[:2])
     q, k, v = (part.expand(*lead, -1, -1, -1).flatten(0, 1) for part in (q, k, v))
