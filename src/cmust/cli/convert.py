@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -9,6 +10,7 @@ import typer
 
 from cmust.city import City, open_city
 from cmust.city.labels import PublishedLabels
+from cmust.cli.grouped import grouped
 from cmust.errors import IngestError
 from cmust.ingest.formats import (
     Imported,
@@ -32,90 +34,92 @@ Timezone = Annotated[
     str, typer.Option(help="IANA zone whose wall clock the times are, such as America/Los_Angeles; no format says.")
 ]
 Name = Annotated[str | None, typer.Option(help="Name of the city; that of the source when not given.")]
-Coordinates = Annotated[
-    str | None, typer.Option(help="CSV file with columns node, lon, lat; or 'unknown' to put every node at 0, 0.")
-]
-ZeroIsMissing = Annotated[
-    bool, typer.Option("--zero-is-missing", help="Zeros stand for missing readings (METR-LA, PEMS-BAY).")
-]
 Kind = Annotated[list[str] | None, typer.Option(help="TASK=count|speed|risk|concentration|other; may be repeated.")]
 Unit = Annotated[list[str] | None, typer.Option(help="TASK=UNIT; may be repeated.")]
 Tasks = Annotated[str, typer.Option(help="Names of the channels, separated by commas.")]
 Start = Annotated[str, typer.Option(help="Wall-clock time of the first step, such as 2018-01-01T00:00:00.")]
 
 
+@dataclass(frozen=True)
+class Labels:
+    """What no format says."""
+
+    timezone: Timezone
+    name: Name = None
+    coordinates: Annotated[
+        str | None, typer.Option(help="CSV file with columns node, lon, lat; or 'unknown' to put every node at 0, 0.")
+    ] = None
+    zero_is_missing: Annotated[
+        bool, typer.Option("--zero-is-missing", help="Zeros stand for missing readings (METR-LA, PEMS-BAY).")
+    ] = False
+    kind: Kind = None
+    unit: Unit = None
+
+    def of(self, source: Path) -> ImportSettings:
+        """As settings of an import."""
+        return ImportSettings(
+            name=self.name or source.resolve().name.split(".")[0],
+            timezone=self.timezone,
+            coordinates=self.coordinates,
+            zero_is_missing=self.zero_is_missing,
+            kinds=_pairs("--kind", self.kind),
+            units=_pairs("--unit", self.unit),
+        )
+
+
 @import_app.command("libcity")
+@grouped
 def libcity(
     source: Source,
     target: Target,
-    timezone: Timezone,
-    name: Name = None,
-    coordinates: Coordinates = None,
-    zero_is_missing: ZeroIsMissing = False,
-    kind: Kind = None,
-    unit: Unit = None,
+    labels: Labels,
 ) -> None:
     """A folder of LibCity atomic files: .geo with .dyna or .grid, config.json."""
-    _save(import_libcity(source, _settings(source, timezone, name, coordinates, zero_is_missing, kind, unit)), target)
+    _save(import_libcity(source, labels.of(source)), target)
 
 
 @import_app.command("basicts")
+@grouped
 def basicts(
     source: Source,
     target: Target,
-    timezone: Timezone,
+    labels: Labels,
     start: Start,
     interval: Annotated[int | None, typer.Option(help="Seconds; when the folder does not say.")] = None,
     tasks: Tasks = "",
-    name: Name = None,
-    coordinates: Coordinates = None,
-    zero_is_missing: ZeroIsMissing = False,
-    kind: Kind = None,
-    unit: Unit = None,
 ) -> None:
     """A BasicTS data folder: desc.json with data.dat, or meta.json with .npy files."""
-    settings = _settings(source, timezone, name, coordinates, zero_is_missing, kind, unit)
-    _save(import_basicts(source, settings, start=start, interval=interval, tasks=_split(tasks)), target)
+    _save(import_basicts(source, labels.of(source), start=start, interval=interval, tasks=_split(tasks)), target)
 
 
 @import_app.command("wide")
+@grouped
 def wide(
     source: Source,
     target: Target,
-    timezone: Timezone,
+    labels: Labels,
     task: Annotated[str, typer.Option(help="Name of the task.")],
     interval: Annotated[int | None, typer.Option(help="Seconds; the distance of the rows when not given.")] = None,
     start: Annotated[str | None, typer.Option(help="Time of the first row of a CSV that has no time column.")] = None,
     key: Annotated[str | None, typer.Option(help="The table, for an HDF5 file with several.")] = None,
-    name: Name = None,
-    coordinates: Coordinates = None,
-    zero_is_missing: ZeroIsMissing = False,
-    kind: Kind = None,
-    unit: Unit = None,
 ) -> None:
     """A wide table as of METR-LA and PEMS-BAY: a row per time, a column per node; CSV or pandas HDF5."""
-    settings = _settings(source, timezone, name, coordinates, zero_is_missing, kind, unit)
-    _save(import_wide(source, settings, task=task, interval=interval, start=start, key=key), target)
+    _save(import_wide(source, labels.of(source), task=task, interval=interval, start=start, key=key), target)
 
 
 @import_app.command("pems")
+@grouped
 def pems(
     source: Source,
     target: Target,
-    timezone: Timezone,
+    labels: Labels,
     start: Start,
     interval: Annotated[int, typer.Option(help="Seconds between steps.")] = 300,
     tasks: Tasks = "",
     key: Annotated[str, typer.Option(help="The array in the file.")] = "data",
-    name: Name = None,
-    coordinates: Coordinates = None,
-    zero_is_missing: ZeroIsMissing = False,
-    kind: Kind = None,
-    unit: Unit = None,
 ) -> None:
     """A (time, node, channel) npz as of PEMS03, PEMS04, PEMS07, PEMS08."""
-    settings = _settings(source, timezone, name, coordinates, zero_is_missing, kind, unit)
-    _save(import_pems(source, settings, start=start, interval=interval, tasks=_split(tasks), key=key), target)
+    _save(import_pems(source, labels.of(source), start=start, interval=interval, tasks=_split(tasks), key=key), target)
 
 
 @import_app.command("published")
@@ -173,25 +177,6 @@ def to_libcity(
 ) -> None:
     """LibCity atomic files: .geo, .dyna, config.json."""
     _report(export_libcity(_open(city, task), target, missing=missing, neighbours=neighbours, progress=_say), target)
-
-
-def _settings(
-    source: Path,
-    timezone: str,
-    name: str | None,
-    coordinates: str | None,
-    zero_is_missing: bool,
-    kind: list[str] | None,
-    unit: list[str] | None,
-) -> ImportSettings:
-    return ImportSettings(
-        name=name or source.resolve().name.split(".")[0],
-        timezone=timezone,
-        coordinates=coordinates,
-        zero_is_missing=zero_is_missing,
-        kinds=_pairs("--kind", kind),
-        units=_pairs("--unit", unit),
-    )
 
 
 def _pairs(option: str, given: list[str] | None) -> dict[str, str]:

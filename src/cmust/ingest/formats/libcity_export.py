@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from cmust.city import City, Task
 from cmust.errors import IngestError
-from cmust.ingest.formats.folder import atomic_folder
+from cmust.files import atomic_folder
 from cmust.ingest.formats.missing import Missing, check_missing, fill
 
 _EARTH = 6_371_000.0  # mean radius, metres

@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from cmust.city import City, Task
 from cmust.errors import IngestError
-from cmust.ingest.formats.folder import atomic_folder
+from cmust.files import atomic_folder
 from cmust.ingest.formats.missing import Missing, check_missing, fill
 
 Floats = npt.NDArray[np.float32]
