@@ -9,7 +9,7 @@ import pytest
 
 from cmust.city import City, Task
 from cmust.clock import calendar
-from cmust.errors import IngestError
+from cmust.errors import CmustError, IngestError
 from cmust.ingest.formats import Missing, Timestamps, export_published, published_export
 from cmust.windows import split_windows
 
@@ -153,7 +153,7 @@ def test_bad_targets_and_short_tasks(tmp_path: Path) -> None:
     city = make_city()
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "file").write_text("mine")
-    with pytest.raises(IngestError, match="exists already"):
+    with pytest.raises(CmustError, match="exists already"):
         export_published(city, tmp_path / "full")
     (tmp_path / "empty").mkdir()
     export_published(city, tmp_path / "empty")
