@@ -20,8 +20,9 @@ from cmust.experiments import fig3, fig4b, fig6, table2
 from cmust.experiments.budget import Budget, Pace, Part, Stopwatch, fit_into
 from cmust.experiments.engine import Cell, records
 from cmust.experiments.rendering import render
+from cmust.experiments.sheet import latex, markdown
 from cmust.experiments.study import make_terms, run
-from cmust.experiments.table import Row, Table, latex, markdown, marks, rows_of
+from cmust.experiments.table import Row, Table, marks, rows_of
 from cmust.experiments.table1 import ALL, cells
 from cmust.experiments.work import Terms, work
 from cmust.naive import NAIVE
@@ -142,12 +143,12 @@ def scored(mae: float) -> dict[str, dict[str, float | None]]:
 def test_a_table_by_hand() -> None:
     rows = [Row("A_1", {"trips": [scored(4.0), scored(4.2)]}), Row("B", {"trips": [scored(8.0)]}), Row("C", {})]
     table = Table("city", ("trips",), rows)
-    assert markdown(table).splitlines()[2:5] == [
+    assert markdown(table.sheet()).splitlines()[2:5] == [
         "| A_1 | **4.10 ± 0.14** (2.05) | 50.0 % ± 0.0 % (25.0 %) |",
         "| B | <u>8.00</u> (4.00) | 50.0 % (25.0 %) |",
         "| C |  |  |",
     ]
-    assert r"A\_1 & \textbf{4.10 $\pm$ 0.14} (2.05) & 50.0 \% $\pm$ 0.0 \% (25.0 \%) \\" in latex(table)
+    assert r"A\_1 & \textbf{4.10 $\pm$ 0.14} (2.05) & 50.0 \% $\pm$ 0.0 \% (25.0 \%) \\" in latex(table.sheet())
 
 
 def test_scores_on_other_windows_do_not_compare() -> None:
@@ -311,11 +312,11 @@ def test_figures_by_hand() -> None:
         return {"cell": cell, "cost": cost, "tasks": scores}
 
     config = {"city": {"name": "tiny", "synthetic": True}, "budget": "smoke", "tasks": ["a", "b"]}
-    ablated = markdown(fig3.table(config, [record("", ("a", "b"), 1.0), record("no_prompts", ("a", "b"), 2.0)]))
+    ablated = markdown(fig3.table(config, [record("", ("a", "b"), 1.0), record("no_prompts", ("a", "b"), 2.0)]).sheet())
     assert "| CMuST | **1.00** (0.50) |" in ablated and "| without task-specific preserver | 2.00 (1.00) |" in ablated
     assert "| CMuST | 10 | 3 | 1.0 | 25.0% |" in ablated and "tiny, synthetic" in ablated
-    swept = markdown(fig6.table(config, [record("heads=2", ("a", "b"), 1.0)]))
+    swept = markdown(fig6.table(config, [record("heads=2", ("a", "b"), 1.0)]).sheet())
     assert "| heads=2 (frozen 25.0%) | **1.00**" in swept
-    grown = markdown(fig4b.table(config, [record("", ("b", "a"), 2.0), record("", ("a",), 1.0)])).splitlines()
+    grown = markdown(fig4b.table(config, [record("", ("b", "a"), 2.0), record("", ("a",), 1.0)]).sheet()).splitlines()
     assert grown[2].startswith("| a | **1.00** (0.50) |") and grown[2].endswith("|  |  |")
     assert grown[3].startswith("| b, a | 2.00 (1.00) |")

@@ -136,8 +136,7 @@ def updating(
     _write_table(folder, collect, render)
 
 
-for _command in (paper.table1, paper.table2, paper.fig3, paper.fig4b, paper.fig6, paper.render):
-    app.command()(_command)
+paper.add_to(app)
 
 
 def _settings(config: Path | None) -> dict[str, Any]:

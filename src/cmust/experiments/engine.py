@@ -1,7 +1,8 @@
 """Tables as lists of independent cells: each is computed once and kept as one record, in any order, by any process.
 
 Below the folder of an experiment: ``config.json``, what makes it this experiment; ``cells/NAME.json``, a line for each
-finished cell; ``runs/NAME``, where a cell is at work and can resume.
+finished cell; ``runs/NAME``, where a cell is at work and can resume; ``results.jsonl``, all finished cells as they were
+when the table was last rendered.
 """
 
 import hashlib
@@ -13,8 +14,8 @@ from typing import Any
 
 import torch
 
-from cmust.errors import BusyError, RunError
-from cmust.files import write_text
+from cmust.errors import BusyError, CmustError, ConfigError, RunError
+from cmust.files import atomic_folder, write_text
 from cmust.machine import provenance
 from cmust.run import Run, read_json
 
@@ -49,9 +50,42 @@ class Cell:
         return f"{safe[:100]}-{hashlib.sha256(whole.encode()).hexdigest()[:6]}"
 
 
+class CellsFailedError(RunError):
+    """Some cells of an experiment failed; all others are finished.
+
+    Attributes:
+        failed: for each its name and what happened.
+    """
+
+    def __init__(self, failed: Sequence[str], of: int) -> None:
+        self.failed = list(failed)
+        super().__init__(
+            f"{len(failed)} of {of} cells failed: {'; '.join(failed)}; the others are finished: see to what failed and "
+            f"start the same command again"
+        )
+
+
+def begin(folder: Path, identity: dict[str, Any]) -> None:
+    """Write what makes the experiment, or check that the folder holds the same one; of one that was kept as
+    ``config.json`` and ``results.jsonl`` alone, put the finished cells back in their places.
+
+    Args:
+        folder: of the experiment.
+        identity: what makes it this experiment, as plain JSON values; its ``experiment`` says which.
+
+    Raises:
+        RunError: the folder holds an experiment with another identity, or ``results.jsonl`` is damaged.
+    """
+    Run(folder).claim(identity, provenance(None, torch.device("cpu")))
+    lines = folder / "results.jsonl"
+    if lines.exists() and not (folder / "cells").exists():
+        with atomic_folder(folder / "cells") as cells:
+            for record in _lines(lines):
+                write_text(cells / f"{cell_of(record).name}.json", json.dumps(record) + "\n")
+
+
 def carry_out(
     folder: Path,
-    identity: dict[str, Any],
     cells: Sequence[Cell],
     work: Work,
     *,
@@ -60,29 +94,62 @@ def carry_out(
     """Compute what is not finished yet. Killed, it loses at most the cells at work; other processes may share the list.
 
     Args:
-        folder: of the experiment.
-        identity: what makes it this experiment, as plain JSON values; its ``experiment`` says which.
+        folder: of an experiment that has begun.
         cells: in order.
         work: computes one.
         tell: hears a line for each cell.
 
     Raises:
-        RunError: the folder holds an experiment with another identity.
+        CellsFailedError: some failed; the others are finished.
     """
-    Run(folder).claim(identity, provenance(None, torch.device("cpu")))
+    failed: list[str] = []
     for number, cell in enumerate(cells, start=1):
-        file = folder / "cells" / f"{cell.name}.json"
         place = Run(folder / "runs" / cell.name)
         where = f"cell {number} of {len(cells)}, {cell.name}"
         try:
             with place.locked():
-                if file.exists():
+                if is_finished(folder, cell):
                     tell(f"{where}: finished before")
                     continue
                 tell(f"{where}: begins")
-                write_text(file, json.dumps({"cell": asdict(cell), **work(cell, place.folder)}) + "\n")
+                record = {"cell": asdict(cell), **work(cell, place.folder)}
+                write_text(cell_file(folder, cell), json.dumps(record) + "\n")
         except BusyError:
             tell(f"{where}: another process is at it")
+        except CmustError as error:
+            tell(f"{where}: failed: {error}")
+            failed.append(f"{cell.name}: {error}")
+    if failed:
+        raise CellsFailedError(failed, len(cells))
+
+
+def cell_file(folder: Path, cell: Cell) -> Path:
+    """Where the record of a cell is, once it is finished."""
+    return folder / "cells" / f"{cell.name}.json"
+
+
+def is_finished(folder: Path, cell: Cell) -> bool:
+    """Whether a cell is never computed again."""
+    return cell_file(folder, cell).exists()
+
+
+def cell_of(record: Record) -> Cell:
+    """The cell that a record is of."""
+    return Cell(**{**record["cell"], "tasks": tuple(record["cell"]["tasks"])})
+
+
+def read_cell(text: str) -> Cell:
+    """A cell from a JSON object, as in its record.
+
+    Raises:
+        ConfigError: it is none.
+    """
+    try:
+        return cell_of({"cell": json.loads(text)})
+    except (ValueError, TypeError, KeyError) as error:
+        raise ConfigError(
+            f"{text!r} is no cell ({error}); give a JSON object of system, tasks, seed and variation"
+        ) from error
 
 
 def records(folder: Path) -> list[Record]:
@@ -91,9 +158,10 @@ def records(folder: Path) -> list[Record]:
     Raises:
         RunError: there is none, or one is damaged.
     """
-    found = [read_json(file, "") for file in sorted((folder / "cells").glob("*.json"))]
     lines = folder / "results.jsonl"
-    if not found and lines.exists():
+    if (folder / "cells").exists() or not lines.exists():
+        found = [read_json(file, "") for file in sorted((folder / "cells").glob("*.json"))]
+    else:
         found = list(_lines(lines))
     if not found:
         raise RunError(f"no finished cell below {folder}; run the experiment first")

@@ -1,13 +1,14 @@
-"""Figure 3: CMuST without one of its three parts."""
+"""Figure 3: CMuST without one of its three parts, beside the naive forecasts."""
 
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from cmust import naive
 from cmust.experiments.engine import Cell, Record
-from cmust.experiments.study import Experiment, title
+from cmust.experiments.study import Experiment, preset_of, title
 from cmust.experiments.table import Table, costs, rows_of
-from cmust.experiments.work import Terms, changed
+from cmust.experiments.work import NAIVE_CELL, Terms, changed
 
 WITHOUT: dict[str, tuple[str, dict[str, dict[str, Any]]]] = {
     "": ("CMuST", {}),
@@ -20,7 +21,8 @@ WITHOUT: dict[str, tuple[str, dict[str, dict[str, Any]]]] = {
 
 def cells(tasks: Sequence[str], system: str, seeds: Sequence[int]) -> list[Cell]:
     """Seed by seed, so that whole comparisons are there first."""
-    return [Cell(system, tuple(tasks), seed, variation) for seed in seeds for variation in WITHOUT]
+    made = [Cell(system, tuple(tasks), seed, variation) for seed in seeds for variation in WITHOUT]
+    return [Cell(NAIVE_CELL, tuple(tasks), 0), *made]
 
 
 def vary(terms: Terms, cell: Cell) -> Terms:
@@ -31,10 +33,9 @@ def vary(terms: Terms, cell: Cell) -> Terms:
 def table(config: dict[str, Any], records: Sequence[Record]) -> Table:
     """A row for each part that is left out."""
     labels = {variation: label for variation, (label, _) in WITHOUT.items()}
-    rows = rows_of(records, labels, key=lambda cell, system: str(cell["variation"]))
-    presets = sorted({record["cell"]["system"] for record in records})
-    notes = [f"Preset: {', '.join(presets)}.", "", *costs(records, labels, key="variation")]
+    rows = rows_of(records, {**naive.LABELS, **labels}, key=lambda cell, system: str(cell["variation"]))
+    notes = [f"Preset: {preset_of(records)}.", "", *costs(records, labels, key="variation")]
     return Table(title(config), tuple(config["tasks"]), rows, notes)
 
 
-FIG3 = Experiment("fig3", table, vary)
+FIG3 = Experiment("fig3", table, vary, one_preset=True)

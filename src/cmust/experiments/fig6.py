@@ -5,10 +5,11 @@ from dataclasses import replace
 from statistics import mean
 from typing import Any
 
+from cmust import naive
 from cmust.experiments.engine import Cell, Record
-from cmust.experiments.study import Experiment, title
+from cmust.experiments.study import Experiment, preset_of, title
 from cmust.experiments.table import Table, rows_of
-from cmust.experiments.work import Terms, changed
+from cmust.experiments.work import NAIVE_CELL, Terms, changed
 
 SWEEPS: dict[str, tuple[Any, ...]] = {
     "d_p": (18, 36, 72, 108, 144),
@@ -20,7 +21,8 @@ VARIATIONS = tuple(f"{name}={value:g}" for name, values in SWEEPS.items() for va
 
 def cells(tasks: Sequence[str], system: str, seeds: Sequence[int]) -> list[Cell]:
     """Seed by seed."""
-    return [Cell(system, tuple(tasks), seed, variation) for seed in seeds for variation in VARIATIONS]
+    made = [Cell(system, tuple(tasks), seed, variation) for seed in seeds for variation in VARIATIONS]
+    return [Cell(NAIVE_CELL, tuple(tasks), 0), *made]
 
 
 def vary(terms: Terms, cell: Cell) -> Terms:
@@ -29,6 +31,8 @@ def vary(terms: Terms, cell: Cell) -> Terms:
     The self-interactions are as wide as the representation, as published; ``delta`` is the paper's, of the variance
     itself.
     """
+    if not cell.variation:
+        return terms
     name, _, text = cell.variation.partition("=")
     if name == "delta":
         training = {"delta": float(text), "delta_unit": "absolute"}
@@ -47,16 +51,15 @@ def _rounded(width: int, heads: int) -> int:
 def table(config: dict[str, Any], records: Sequence[Record]) -> Table:
     """A row for each value, with the share of the shared weights that was frozen in the end."""
     frozen: dict[str, list[float]] = {}
-    for record in records:
+    for record in (record for record in records if "cost" in record):
         frozen.setdefault(record["cell"]["variation"], []).append(record["cost"]["frozen_share"])
     labels = {each: f"{each} (frozen {mean(frozen[each]):.1%})" for each in VARIATIONS if each in frozen}
-    rows = rows_of(records, labels, key=lambda cell, system: str(cell["variation"]))
-    presets = sorted({record["cell"]["system"] for record in records})
+    rows = rows_of(records, {**naive.LABELS, **labels}, key=lambda cell, system: str(cell["variation"]))
     notes = [
-        f"Preset: {', '.join(presets)}. One setting is changed at a time. The self-interactions are as wide as the "
+        f"Preset: {preset_of(records)}. One setting is changed at a time. The self-interactions are as wide as the "
         f"representation; widths are rounded up to a multiple of the heads. delta is of the variance itself.",
     ]
     return Table(title(config), tuple(config["tasks"]), rows, notes)
 
 
-FIG6 = Experiment("fig6", table, vary)
+FIG6 = Experiment("fig6", table, vary, one_preset=True)

@@ -31,6 +31,7 @@ def keep_adaptation(
     training: dict[str, Any],
     watcher: Watcher | None,
     *,
+    accelerator: str = "auto",
     compare: bool = False,
     **options: Any,
 ) -> dict[str, Any]:
@@ -43,6 +44,7 @@ def keep_adaptation(
         task: of the city.
         training: settings other than the run's.
         watcher: hears of progress.
+        accelerator: Fabric's.
         compare: with training from scratch.
         options: ``name``, ``like``, ``train``, ``until``, as in :func:`cmust.adapt`.
 
@@ -65,7 +67,7 @@ def keep_adaptation(
     if result.exists():
         return read_json(result, "")
     work.write_config(identity)
-    fabric = make_fabric(config.precision, "auto", 1)
+    fabric = make_fabric(config.precision, accelerator, 1)
     record = adapted(before, city, wish, config, work, fabric, compare=compare, watcher=watcher).record
     write_text(result, json.dumps(record, indent=1) + "\n")
     return record

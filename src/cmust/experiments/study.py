@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from cmust.city import City
+from cmust.errors import RunError
 from cmust.experiments.budget import Budget
-from cmust.experiments.engine import Cell, Record, carry_out
-from cmust.experiments.table import Table
-from cmust.experiments.work import Terms, work
+from cmust.experiments.engine import Cell, Record, begin, carry_out, cell_of, records
+from cmust.experiments.sheet import Exhibit
+from cmust.experiments.work import CMUST, Terms, work
 from cmust.identity import describe_city
 from cmust.training import Watcher
 
@@ -25,11 +26,15 @@ class Experiment:
         name: of the command and of the files.
         table: from what makes the experiment (``config.json``) and its finished cells.
         vary: the terms of a cell's variation.
+        work: computes a cell in its folder.
+        one_preset: all its cells of CMuST are of the same preset.
     """
 
     name: str
-    table: Callable[[dict[str, Any], Sequence[Record]], Table]
+    table: Callable[[dict[str, Any], Sequence[Record]], Exhibit]
     vary: Callable[[Terms, Cell], Terms] = lambda terms, cell: terms
+    work: Callable[[Cell, Path, Terms, Watcher | None], Record] = work
+    one_preset: bool = False
 
 
 def run(
@@ -52,16 +57,32 @@ def run(
         tell: hears a line for each cell.
 
     Raises:
-        ConfigError: a system or setting is unknown.
-        CityError: the city does not fit.
-        RunError: the folder holds another experiment, or one with another budget, city or settings.
+        RunError: the folder holds another experiment, or one with another budget, city or settings; or cells failed.
     """
 
     def compute(cell: Cell, place: Path) -> Record:
         with watching() as watcher:
-            return work(cell, place, experiment.vary(terms, cell), watcher)
+            return experiment.work(cell, place, experiment.vary(terms, cell), watcher)
 
-    carry_out(folder, identity(experiment, terms), cells, compute, tell=tell)
+    claim(experiment, cells, terms, folder)
+    carry_out(folder, cells, compute, tell=tell)
+
+
+def claim(experiment: Experiment, cells: Sequence[Cell], terms: Terms, folder: Path) -> None:
+    """Begin the experiment in its folder, or check that it is the one that was begun there.
+
+    Raises:
+        RunError: the folder holds another one; or cells of another preset of CMuST, where the table has one.
+    """
+    begin(folder, identity(experiment, terms))
+    if experiment.one_preset:
+        present = [*map(cell_of, records(folder))] if (folder / "cells").exists() else []
+        found = sorted({CMUST[cell.system] for cell in [*present, *cells] if cell.system in CMUST})
+        if len(found) > 1:
+            raise RunError(
+                f"{folder} would hold cells of the presets {' and '.join(found)}, this table is of one; use another "
+                f"folder for the other"
+            )
 
 
 def identity(experiment: Experiment, terms: Terms) -> dict[str, Any]:
@@ -88,3 +109,9 @@ def title(config: dict[str, Any]) -> str:
     """City and budget."""
     synthetic = ", synthetic" if config["city"]["synthetic"] else ""
     return f"{config['city']['name']}{synthetic}, budget {config['budget']}"
+
+
+def preset_of(found: Sequence[Record]) -> str:
+    """The preset of CMuST that there are cells of."""
+    systems = (record["cell"]["system"] for record in found)
+    return next((CMUST[system] for system in systems if system in CMUST), "none")

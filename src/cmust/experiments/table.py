@@ -1,4 +1,4 @@
-"""Tables of scores over seeds: which is best, and as Markdown, LaTeX and a picture."""
+"""Tables of scores over seeds: which is best, which loses to a naive forecast, and a picture."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +11,9 @@ from matplotlib.figure import Figure
 
 from cmust.errors import RunError
 from cmust.experiments.engine import Record
+from cmust.experiments.sheet import Sheet, Shown
 from cmust.files import atomic_path
+from cmust.naive import NAIVE
 
 Scores = Mapping[str, Mapping[str, float | None]]
 """``plain`` and ``masked``, as of ``evaluation.json``."""
@@ -23,19 +25,21 @@ class Measure:
 
     Attributes:
         label: of the column.
-        masked, plain: keys of the scores.
+        masked, plain: keys of the scores; without ``plain`` nothing stands in brackets.
         percent: shown as a percentage.
+        drawn: has a panel of the picture for each task.
     """
 
     label: str
     masked: str
-    plain: str
+    plain: str = ""
     percent: bool = False
+    drawn: bool = False
 
     def values(self, scores: Sequence[Scores], kind: str) -> list[float]:
         """One per seed, those that exist."""
         key = self.masked if kind == "masked" else self.plain
-        found = (each[kind][key] for each in scores)
+        found = (each[kind].get(key) for each in scores)
         return [value for value in found if value is not None]
 
     def show(self, value: float) -> str:
@@ -43,7 +47,7 @@ class Measure:
         return f"{100 * value:.1f} %" if self.percent else f"{value:.2f}" if value < 100 else f"{value:.1f}"
 
 
-MEASURES = (Measure("MAE", "mae", "mae"), Measure("MAPE", "mape", "wape", percent=True))
+MEASURES = (Measure("MAE", "mae", "mae", drawn=True), Measure("MAPE", "mape", "wape", percent=True))
 
 
 @dataclass(frozen=True)
@@ -52,28 +56,77 @@ class Row:
 
     label: str
     scores: Mapping[str, Sequence[Scores]]
+    naive: bool = False
 
 
 @dataclass(frozen=True)
 class Table:
-    """What is rendered.
+    """Scores of systems on tasks.
 
     Attributes:
         title: in a few words.
-        tasks: in order, two columns each.
+        tasks: in order, a column for each measure.
         rows: in order.
         notes: below the table, what it took and what it means.
+        measures: lower is better in all of them.
     """
 
     title: str
     tasks: tuple[str, ...]
     rows: Sequence[Row]
     notes: Sequence[str] = ()
+    measures: tuple[Measure, ...] = MEASURES
 
     @property
     def seeds(self) -> int:
         """The most that any row has."""
         return max((len(scores) for row in self.rows for scores in row.scores.values()), default=0)
+
+    def sheet(self) -> Sheet:
+        """The numbers, marked."""
+        columns = [self._column(task, measure) for task in self.tasks for measure in self.measures]
+        heads = [f"{task} {measure.label}" for task in self.tasks for measure in self.measures]
+        rows = [(row.label, [column[place] for column in columns]) for place, row in enumerate(self.rows)]
+        return Sheet(self.title, heads, rows, self._legend(), [*losing(self), *self.notes])
+
+    def _column(self, task: str, measure: Measure) -> list[Shown]:
+        masked = [measure.values(row.scores.get(task, ()), "masked") for row in self.rows]
+        plain = [measure.values(row.scores.get(task, ()), "plain") for row in self.rows]
+        beside = [measure.show(mean(each)) if each else "" for each in plain]
+        shown = [_shown(measure, each) for each in masked]
+        return [Shown(*each) for each in zip(shown, beside, marks(masked), strict=True)]
+
+    def _legend(self) -> str:
+        seeds = "one seed, nothing is marked: differences may be chance"
+        if self.seeds > 1:
+            seeds = (
+                f"mean ± standard deviation over up to {self.seeds} seeds; bold: best, underlined: second, only where "
+                f"the distance to the next is more than the spread"
+            )
+        return f"Masked (plain) scores of the test part, lower is better; the plain share beside MAPE is WAPE; {seeds}."
+
+    def picture(self, path: Path) -> None:
+        """Drawn measures of every row, a panel per task, the spread as a bar; PNG."""
+        drawn = [measure for measure in self.measures if measure.drawn]
+        size = (1.8 + 2.6 * len(self.tasks), (1.2 + 0.26 * len(self.rows)) * len(drawn))
+        figure = Figure(figsize=size, layout="constrained")
+        FigureCanvasAgg(figure)
+        panels = figure.subplots(len(drawn), len(self.tasks), sharey=True, squeeze=False)
+        for measure, line in zip(drawn, panels, strict=True):
+            for panel, task in zip(line, self.tasks, strict=True):
+                values = [measure.values(row.scores.get(task, ()), "masked") for row in self.rows]
+                there = [(place, each) for place, each in enumerate(values) if each]
+                middle, height = [mean(each) for _, each in there], [place for place, _ in there]
+                panel.errorbar(middle, height, xerr=[spread(each) for _, each in there], fmt="o", ms=4, color="#1f4e79")
+                panel.set_title(task, fontsize=9)
+                panel.grid(axis="x", alpha=0.3)
+                panel.tick_params(labelsize=8)
+                panel.set_xlabel(f"masked {measure.label}" if measure.plain else measure.label, fontsize=8)
+        panels[0][0].set_yticks(range(len(self.rows)), [row.label for row in self.rows])
+        panels[0][0].invert_yaxis()
+        figure.suptitle(self.title, fontsize=10)
+        with atomic_path(path) as temporary:
+            figure.savefig(temporary, format="png", dpi=150)
 
 
 def rows_of(
@@ -86,7 +139,8 @@ def rows_of(
     Args:
         records: of finished cells.
         labels: of rows, by their keys; what has none is left out.
-        key: of the row that scores belong to, by the cell and the system that was scored.
+        key: of the row that scores belong to, by the cell and the system that was scored; naive forecasts have a row
+            of their own.
 
     Raises:
         RunError: records of a task were scored on different windows; they do not compare.
@@ -101,25 +155,31 @@ def rows_of(
                     f"{counted[task]}; their scores do not compare"
                 )
             for system, scores in entry["systems"].items():
-                row = key(record["cell"], system)
-                if row in found:
+                row = system if system in NAIVE else key(record["cell"], system)
+                if row in found and not (row in NAIVE and task in found[row]):  # another seed changes nothing there
                     found[row].setdefault(task, []).append(scores)
-    return [Row(labels[row], scores) for row, scores in found.items() if scores]
+    return [Row(labels[row], scores, row in NAIVE) for row, scores in found.items() if scores]
 
 
 def marks(values: Sequence[Sequence[float]]) -> list[str]:
     """``best``, ``second`` or nothing for each row of a column, given its values over seeds; lower is better.
 
-    With several seeds a mark is given only where the distance of the means to the next row is more than either's spread
-    (standard deviation over seeds). With one seed the best is marked, and nothing else.
+    A mark is given only where the distance of the means to the next row is more than either's spread (standard
+    deviation over seeds). What has a single value may spread as much as any other; where all have, nothing is marked.
     """
     marked = [""] * len(values)
     order = sorted((index for index, each in enumerate(values) if each), key=lambda index: mean(values[index]))
-    several = any(len(each) > 1 for each in values)
-    for place, name in enumerate(("best", "second") if several else ("best",)):
-        if place >= len(order) or (several and not _apart(values, order, place)):
+    known = [spread(each) for each in values if len(each) > 1]
+    if not known:
+        return marked
+    spreads = [spread(each) if len(each) > 1 else max(known) for each in values]
+    for place, name in enumerate(("best", "second")):
+        here, *later = order[place:]
+        if later and mean(values[later[0]]) - mean(values[here]) <= max(spreads[here], spreads[later[0]]):
             break
-        marked[order[place]] = name
+        marked[here] = name
+        if not later:
+            break
     return marked
 
 
@@ -128,101 +188,27 @@ def spread(values: Sequence[float]) -> float:
     return stdev(values) if len(values) > 1 else 0.0
 
 
-def _apart(values: Sequence[Sequence[float]], order: Sequence[int], place: int) -> bool:
-    if place + 1 >= len(order):
-        return True
-    here, there = values[order[place]], values[order[place + 1]]
-    return mean(there) - mean(here) > max(spread(here), spread(there))
-
-
-def _cells(table: Table) -> list[list[tuple[str, str, str]]]:
-    """Per row and column: masked, plain, and the mark of the masked one."""
-    columns = []
-    for task in table.tasks:
-        for measure in MEASURES:
-            masked = [measure.values(row.scores.get(task, ()), "masked") for row in table.rows]
-            plain = [measure.values(row.scores.get(task, ()), "plain") for row in table.rows]
-            shown = [_shown(measure, each) for each in masked]
-            beside = [measure.show(mean(each)) if each else "" for each in plain]
-            columns.append(list(zip(shown, beside, marks(masked), strict=True)))
-    return [list(row) for row in zip(*columns, strict=True)]
-
-
 def _shown(measure: Measure, values: Sequence[float]) -> str:
     if len(values) > 1:
         return f"{measure.show(mean(values))} ± {measure.show(spread(values))}"
     return measure.show(values[0]) if values else ""
 
 
-def _heads(table: Table) -> list[str]:
-    return [f"{task} {measure.label}" for task in table.tasks for measure in MEASURES]
-
-
-def legend(table: Table) -> str:
-    """How the numbers are to be read."""
-    seeds = "one seed, best of a column in bold: differences may be chance"
-    if table.seeds > 1:
-        seeds = (
-            f"mean ± standard deviation over up to {table.seeds} seeds; bold: best, underlined: second, only where the "
-            f"distance to the next is more than the spread"
-        )
-    return f"Masked (plain) scores of the test part, lower is better; the plain share beside MAPE is WAPE; {seeds}."
-
-
-def markdown(table: Table) -> str:
-    """The table, its legend and its notes."""
-    styles = {"best": "**{}**", "second": "<u>{}</u>", "": "{}"}
-    lines = [f"| {table.title} | {' | '.join(_heads(table))} |", f"|---|{'---|' * len(_heads(table))}"]
-    for row, cells in zip(table.rows, _cells(table), strict=True):
-        shown = [f"{styles[mark].format(masked)} ({plain})" if masked else "" for masked, plain, mark in cells]
-        lines.append(f"| {row.label} | {' | '.join(shown)} |")
-    return "\n".join([*lines, "", legend(table), "", *table.notes]).rstrip() + "\n"
-
-
-def latex(table: Table) -> str:
-    """A ``tabular`` with ``booktabs`` rules."""
-    styles = {"best": r"\textbf{{{}}}", "second": r"\underline{{{}}}", "": "{}"}
-    lines = [
-        f"% {table.title}; {legend(table)}",
-        rf"\begin{{tabular}}{{l{'r' * len(_heads(table))}}}",
-        r"\toprule",
-        " & ".join(["", *map(_escaped, _heads(table))]) + r" \\",
-        r"\midrule",
-    ]
-    for row, cells in zip(table.rows, _cells(table), strict=True):
-        shown = [
-            f"{styles[mark].format(_escaped(masked))} ({_escaped(plain)})" if masked else ""
-            for masked, plain, mark in cells
+def losing(table: Table) -> list[str]:
+    """Which learned rows are worse than the best naive forecast, in the first measure; nothing without naive rows."""
+    measure, lost = table.measures[0], dict[str, list[str]]()
+    for task in table.tasks:
+        means = [
+            (row, mean(values)) for row in table.rows if (values := measure.values(row.scores.get(task, ()), "masked"))
         ]
-        lines.append(" & ".join([_escaped(row.label), *shown]) + r" \\")
-    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n"
-
-
-def _escaped(text: str) -> str:
-    for plain, written in (("_", r"\_"), ("%", r"\%"), ("&", r"\&"), ("±", r"$\pm$")):
-        text = text.replace(plain, written)
-    return text
-
-
-def picture(table: Table, path: Path) -> None:
-    """Masked MAE of every row, a panel per task, its spread as a bar; PNG."""
-    figure = Figure(figsize=(1.8 + 2.6 * len(table.tasks), 1.2 + 0.26 * len(table.rows)), layout="constrained")
-    FigureCanvasAgg(figure)
-    panels = figure.subplots(1, len(table.tasks), sharey=True, squeeze=False)[0]
-    for panel, task in zip(panels, table.tasks, strict=True):
-        values = [MEASURES[0].values(row.scores.get(task, ()), "masked") for row in table.rows]
-        there = [(place, each) for place, each in enumerate(values) if each]
-        middle, height = [mean(each) for _, each in there], [place for place, _ in there]
-        panel.errorbar(middle, height, xerr=[spread(each) for _, each in there], fmt="o", ms=4, color="#1f4e79")
-        panel.set_title(task, fontsize=9)
-        panel.grid(axis="x", alpha=0.3)
-        panel.tick_params(labelsize=8)
-        panel.set_xlabel("masked MAE", fontsize=8)
-    panels[0].set_yticks(range(len(table.rows)), [row.label for row in table.rows])
-    panels[0].invert_yaxis()
-    figure.suptitle(table.title, fontsize=10)
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=150)
+        naive = [value for row, value in means if row.naive]
+        for row, value in means:
+            if naive and not row.naive and value > min(naive):
+                lost.setdefault(row.label, []).append(task)
+    if not any(row.naive for row in table.rows):
+        return []
+    named = "; ".join(f"{label} on {', '.join(tasks)}" for label, tasks in lost.items())
+    return [f"Worse than the best naive forecast in masked {measure.label}: {named or 'none'}.", ""]
 
 
 COSTS = (

@@ -120,7 +120,7 @@ def _other(cell: Cell, folder: Path, terms: Terms, watcher: Watcher | None) -> R
         return [Part("start_epochs", pace) for pace in watch.paces]
 
     chosen = {key: getattr(published, key) for key in ("start_epochs", "milestones")}
-    batches = _batches(terms, settings, published.batch_size)
+    batches = batches_of(terms, settings, published.batch_size)
     settled: dict[str, Any] = {"budget": "until fitted", "training": {}}
     if not system.classic:
         settled = terms.budget.settle(folder, len(cell.tasks), chosen, batches, probe)
@@ -131,30 +131,47 @@ def _other(cell: Cell, folder: Path, terms: Terms, watcher: Watcher | None) -> R
 
 
 def _cmust(cell: Cell, folder: Path, terms: Terms, watcher: Watcher | None) -> Record:
+    forecaster, settled = fitted(cell, folder, terms, watcher)
+    run = Run(folder / "run")
+    scored = evaluate(run.folder, terms.city.select(tasks=cell.tasks))
+    tasks = {
+        name: {**entry, "systems": {cell.system: entry["systems"][SYSTEM]}} for name, entry in scored["tasks"].items()
+    }
+    made = run.config()["made"]
+    return {"made": made, "budget": settled, "cost": _cost(run, forecaster), "tasks": _brief(tasks)}
+
+
+def fitted(cell: Cell, folder: Path, terms: Terms, watcher: Watcher | None) -> tuple[Forecaster, dict[str, Any]]:
+    """CMuST trained in ``folder/run`` on the tasks of a cell, in their order, within the budget; what was settled.
+
+    Raises:
+        ConfigError: a setting does not fit.
+        RunError: training diverged, or the folder holds another run.
+    """
     settings = terms.of(cell)
     training, plan = settings.trainer, rolling_plan(cell.tasks, settings.trainer)
 
     def probe(place: Path) -> Sequence[Part]:
-        watch = Stopwatch()
-        jointly = {**settings.model_dump(), "scheme": "joint", "training": {**settings.training, **PROBE}}
-        fit(terms.city, place, accelerator=terms.accelerator, devices=1, watcher=watch, **jointly)
-        (both,) = watch.paces
+        both = timed(cell, place, terms, "joint")
         return [Part(EPOCHS_OF[phase.kind], Pace(both.update, both.validation / len(cell.tasks))) for phase in plan]
 
     chosen = {key: getattr(training, key) for key in EPOCHS_OF.values()}
     if training.schedule == "milestones":
         chosen["milestones"] = training.milestones
-    batches = _batches(terms, settings, training.batch_size)
+    batches = batches_of(terms, settings, training.batch_size)
     settled = terms.budget.settle(folder, len(cell.tasks), chosen, batches, probe)
     values = {**settings.model_dump(), "training": {**settings.training, **settled["training"]}}
     run = folder / "run"
-    forecaster = fit(terms.city, run, accelerator=terms.accelerator, devices=1, watcher=watcher, **values)
-    scored = evaluate(run, terms.city.select(tasks=cell.tasks))
-    tasks = {
-        name: {**entry, "systems": {cell.system: entry["systems"][SYSTEM]}} for name, entry in scored["tasks"].items()
-    }
-    made = Run(run).config()["made"]
-    return {"made": made, "budget": settled, "cost": _cost(Run(run), forecaster), "tasks": _brief(tasks)}
+    return fit(terms.city, run, accelerator=terms.accelerator, devices=1, watcher=watcher, **values), settled
+
+
+def timed(cell: Cell, place: Path, terms: Terms, scheme: str) -> Pace:
+    """The pace of a few updates of CMuST on the tasks of a cell."""
+    settings, watch = terms.of(cell), Stopwatch()
+    values = {**settings.model_dump(), "scheme": scheme, "training": {**settings.training, **PROBE}}
+    fit(terms.city, place, accelerator=terms.accelerator, devices=1, watcher=watch, **values)
+    (pace,) = watch.paces
+    return pace
 
 
 def _cost(run: Run, forecaster: Forecaster) -> dict[str, Any]:
@@ -168,7 +185,7 @@ def _cost(run: Run, forecaster: Forecaster) -> dict[str, Any]:
     }
 
 
-def _batches(terms: Terms, settings: Settings, batch_size: int) -> int:
+def batches_of(terms: Terms, settings: Settings, batch_size: int) -> int:
     """Of a pass over the training part, of the task that has most windows."""
     windows = make_windows(terms.city, settings.protocol, settings.network.input_steps, settings.network.horizon)
     return math.ceil(max(len(each.split.starts["train"]) for each in windows.values()) / batch_size)
