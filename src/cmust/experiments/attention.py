@@ -84,7 +84,7 @@ def _map(weights: Tensor, order: Tensor) -> Map:
     """Of weights ``(K, L, L)``, whose rows sum to 1."""
     length = weights.shape[-1]
     entropy = -(weights * weights.clamp(min=1e-300).log()).sum(-1).mean()
-    focus = 1 - float(entropy) / math.log(length) if length > 1 else 0.0
+    focus = max(0.0, 1 - float(entropy) / math.log(length)) if length > 1 else 0.0
     mean = weights.mean(0).numpy()[np.ix_(order.numpy(), order.numpy())]
     groups = np.array_split(np.arange(length), min(PARTS, length))
     to_parts = np.stack([mean[:, group].sum(1) for group in groups], 1)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from cmust.errors import ConfigError, reason
+from cmust.experiments.cell_command import CellCommand
 from cmust.experiments.engine import Cell, CellsFailedError, is_finished
 from cmust.files import write_text
 from cmust.run import read_json
@@ -127,23 +128,6 @@ class Cluster:
             ) from error
         executor.update_parameters(**self.parameters)
         return executor
-
-
-class CellCommand:
-    """A command as submitit runs it; when the time of the job is up, the same once more: its cell goes on inside."""
-
-    def __init__(self, words: Sequence[str]) -> None:
-        self.words = list(words)
-
-    def __call__(self) -> None:
-        """Run it."""
-        subprocess.run(self.words, check=True)
-
-    def checkpoint(self) -> Any:
-        """What to put back into the queue."""
-        from submitit.helpers import DelayedSubmission
-
-        return DelayedSubmission(self)
 
 
 def cell_command(city: Path, folder: Path, accelerator: str) -> Callable[[Cell], list[str]]:

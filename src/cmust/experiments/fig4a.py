@@ -29,7 +29,7 @@ from cmust.rolling import Phase
 from cmust.rolling import state as store
 from cmust.run import Run, read_json
 from cmust.training import Watcher
-from cmust.windows import make_windows
+from cmust.windows import Protocol, make_windows
 
 WINDOWS = 8
 """So many windows of the validation part are looked at, evenly spread."""
@@ -83,15 +83,17 @@ def work(cell: Cell, folder: Path, terms: Terms, watcher: Watcher | None) -> Rec
     run, kept, seen = Run(folder / "run"), folder / "phases", folder / "attention.json"
     record = plain.work(cell, folder, terms, Keeper(run, kept, watcher))
     if not seen.exists():
-        write_text(seen, json.dumps(_seen(run, kept, terms.city.select(tasks=cell.tasks))) + "\n")
+        write_text(
+            seen, json.dumps(_seen(run, kept, terms.city.select(tasks=cell.tasks), terms.of(cell).protocol)) + "\n"
+        )
     shutil.rmtree(kept, ignore_errors=True)
     return {**record, "attention": read_json(seen, "")}
 
 
-def _seen(run: Run, kept: Path, city: City) -> dict[str, Any]:
+def _seen(run: Run, kept: Path, city: City, protocol: Protocol) -> dict[str, Any]:
     forecaster, first = Forecaster.load(run.folder), next(iter(city.tasks))
     config, model = forecaster.config, forecaster.model(first)
-    split = make_windows(city, forecaster.protocol, config.input_steps, config.horizon)[first].split
+    split = make_windows(city, protocol, config.input_steps, config.horizon)[first].split
     starts = split.starts["validation"]
     chosen = starts[torch.linspace(0, len(starts) - 1, WINDOWS).round().long()].unique()
     windows, head, phases = forecaster.windows(city.task(first)), deepcopy(model.head), []

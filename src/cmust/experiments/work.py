@@ -81,8 +81,11 @@ def work(cell: Cell, folder: Path, terms: Terms, watcher: Watcher | None = None)
         watcher: hears of progress.
 
     Raises:
+        CityError: there is no such task, or too little of it.
         ConfigError: there is no such system, or a setting does not fit.
     """
+    for name in cell.tasks:
+        terms.city.task(name)
     if cell.system == NAIVE_CELL:
         return _naive(cell, terms)
     if cell.system in CMUST:
