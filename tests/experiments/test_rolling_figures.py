@@ -25,6 +25,25 @@ from tests.experiments.kills import SETTINGS
 from tests.rolling.tiny import quick_prompts, small_city
 
 
+class Stops:
+    """A watcher that ends training at an update, as a kill would; it notes the phases of all updates."""
+
+    def __init__(self, left: int) -> None:
+        self.left, self.phases = left, list[str]()
+
+    def plan(self, phases: Any, updates: Any) -> None:
+        """Nothing to do."""
+
+    def update(self, phase: Any, epoch: int) -> None:
+        self.left -= 1
+        self.phases.append(phase.name)
+        if not self.left:
+            raise KeyboardInterrupt
+
+    def event(self, event: Any) -> None:
+        """Nothing to do."""
+
+
 @pytest.fixture(scope="module")
 def cold(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("experiment") / "table6"
@@ -50,6 +69,18 @@ def test_the_last_task_is_adapted_and_trained_alone(cold: Path) -> None:
     assert before.tasks["trips"].about["seen"]["until"] <= "2024-03-15T04:00:00"
     test = make_windows(small_city(), "purged", 4, 3)["visits"].split.starts["test"]
     assert record["tasks"]["visits"]["windows"] == len(test)
+
+
+def test_interrupted_it_goes_on_where_it_was(tmp_path: Path) -> None:
+    cell = table6.cells(("trips", "visits"), "cmust_tuned", (0,))[1]
+    terms = make_terms(small_city(), "smoke", SETTINGS, "cpu")
+    again = Stops(99)
+    with quick_prompts():
+        with pytest.raises(KeyboardInterrupt):
+            table6.work(cell, tmp_path, terms, Stops(11))  # nine for trips, then the second of the head of visits
+        record = table6.work(cell, tmp_path, terms, again)
+    assert list(dict.fromkeys(again.phases)) == ["head visits", "adapt visits", "alone visits"]
+    assert record["later"]["costs"]["cold_start"]["updates"] == 6
 
 
 def test_table6_tells_errors_and_seconds(cold: Path) -> None:
@@ -84,24 +115,6 @@ def test_a_cold_start_needs_other_tasks_and_one_cut(tmp_path: Path) -> None:
     terms = make_terms(small_city(), "smoke", {**SETTINGS, "protocol": "published"}, "cpu")
     with pytest.raises(ConfigError, match="cuts all tasks at one time"):
         table6.work(Cell("cmust_tuned", ("trips", "visits"), 0), tmp_path, terms, None)
-
-
-class Stops:
-    """A watcher that ends training at an update, as a kill would."""
-
-    def __init__(self, left: int) -> None:
-        self.left = left
-
-    def plan(self, phases: Any, updates: Any) -> None:
-        """Nothing to do."""
-
-    def update(self, phase: Any, epoch: int) -> None:
-        self.left -= 1
-        if not self.left:
-            raise KeyboardInterrupt
-
-    def event(self, event: Any) -> None:
-        """Nothing to do."""
 
 
 @pytest.fixture(scope="module")
@@ -153,7 +166,7 @@ def test_fig4a_is_drawn_from_what_is_stored(seen: Path) -> None:
     moved = sum(abs(after[i, j] - before[i, j]) for i in range(3) for j in range(3)) / 2 / 3
     rows = {line.split(" | ")[0][2:]: line for line in text.splitlines() if line.startswith("| ")}
     focus = second["maps"][label]["focus"]
-    assert f"| {focus:.1%} | {moved:.1%} |" in rows["roll 2 visits"] and f"{label}, focus" in text
+    assert f"| {focus:.2%} | {moved:.2%} |" in rows["roll 2 visits"] and f"{label}, focus" in text
     assert "Preset: tuned. Always on the same 8 windows of the validation part of trips" in text
     assert (seen / "fig4a.png").stat().st_size > 5000 and r"space $\to$ observation" in (seen / "fig4a.tex").read_text()
 
@@ -169,4 +182,5 @@ def test_maps_by_hand() -> None:
     assert change(turned, _map(half, order).parts) == pytest.approx(1)
     wide = torch.zeros(1, 24, 24)
     wide[:, :, 5] = 1  # all look at the sixth of 24: the third pair of 12
+    np.testing.assert_allclose(_map(wide[:, :18, :18], torch.arange(18)).even, [2 / 18] * 6 + [1 / 18] * 6)
     np.testing.assert_allclose(_map(wide, torch.arange(24)).parts, [[0, 0, 1] + [0] * 9] * 12)

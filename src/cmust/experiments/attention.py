@@ -4,6 +4,7 @@ Shapes: L places of the attention (N nodes in space, T steps in time), P parts t
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,11 +37,13 @@ class Map:
 
     Attributes:
         parts: ``(P, P)``, how the attention of the places of a part (a row, summing to 1) spreads over the parts.
+        even: ``(P,)``, the same of attention that is even: the sizes of the parts over L.
         focus: how far from even the attention of a place is, averaged: 0 where all get the same, 1 where one gets all
             (1 - entropy / ln L).
     """
 
     parts: Matrix
+    even: Matrix
     focus: float
 
 
@@ -62,11 +65,13 @@ def attention_maps(trunk: Trunk, head: Head, windows: Windows, starts: Tensor) -
             kind, label = _kind(name)
             order = north if kind.startswith(SPATIAL) else torch.arange(each.shape[-1])
             found.setdefault(label, []).append(_map(each.flatten(0, -3).double(), order))
-    return {
-        label: Map(np.mean([each.parts for each in maps], 0), float(np.mean([each.focus for each in maps])))
-        for label in INTERACTIONS.values()
-        if (maps := found.get(label))
-    }
+    return {label: average(maps) for label in INTERACTIONS.values() if (maps := found.get(label))}
+
+
+def average(maps: Sequence[Map]) -> Map:
+    """The mean of maps of one kind."""
+    parts, focus = [each.parts for each in maps], [each.focus for each in maps]
+    return Map(np.mean(parts, axis=0), maps[0].even, float(np.mean(focus)))
 
 
 def change(before: Matrix, after: Matrix) -> float:
@@ -88,4 +93,5 @@ def _map(weights: Tensor, order: Tensor) -> Map:
     mean = weights.mean(0).numpy()[np.ix_(order.numpy(), order.numpy())]
     groups = np.array_split(np.arange(length), min(PARTS, length))
     to_parts = np.stack([mean[:, group].sum(1) for group in groups], 1)
-    return Map(np.stack([to_parts[group].mean(0) for group in groups]), focus)
+    even = np.array([len(group) / length for group in groups])
+    return Map(np.stack([to_parts[group].mean(0) for group in groups]), even, focus)

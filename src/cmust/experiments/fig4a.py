@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from cmust.assembly import load_trunk
 from cmust.city import City
 from cmust.experiments import work as plain
-from cmust.experiments.attention import PARTS, Map, attention_maps, change
+from cmust.experiments.attention import PARTS, Map, attention_maps, average, change
 from cmust.experiments.engine import Cell, Record
 from cmust.experiments.sheet import Sheet, Shown
 from cmust.experiments.study import Experiment, preset_of, title
@@ -103,9 +103,17 @@ def _seen(run: Run, kept: Path, city: City, protocol: Protocol) -> dict[str, Any
         head.load_state_dict(weights[f"head/{first}"])
         trunk = load_trunk(config, forecaster.slots_per_day, weights["trunk"])
         maps = attention_maps(trunk, head, windows, chosen)
-        shown = {label: {"focus": each.focus, "parts": each.parts.round(5).tolist()} for label, each in maps.items()}
+        shown = {label: _written(each) for label, each in maps.items()}
         phases.append({"phase": end["phase"], "frozen_share": end["frozen_share"], "maps": shown})
     return {"task": first, "windows": len(chosen), "phases": phases}
+
+
+def _written(map_: Map) -> dict[str, Any]:
+    return {"focus": map_.focus, "even": map_.even.tolist(), "parts": map_.parts.round(5).tolist()}
+
+
+def _read(written: dict[str, Any]) -> Map:
+    return Map(np.array(written["parts"]), np.array(written["even"]), written["focus"])
 
 
 @dataclass(frozen=True)
@@ -149,21 +157,25 @@ class AttentionFigure:
         return Sheet(self.title, heads, rows, legend, self.notes)
 
     def picture(self, path: Path) -> None:
-        """A line of maps for each interaction, a column for each phase, averaged over seeds; PNG."""
-        figure = Figure(figsize=(1.6 + 1.9 * len(self.phases), 0.8 + 1.9 * len(self.maps)), layout="constrained")
+        """A line of maps for each interaction, a column for each phase, averaged over seeds: how many times the even
+        share of attention goes where; PNG.
+        """
+        size = (2.0 + 1.9 * len(self.phases), 0.8 + 1.9 * len(self.maps))
+        figure = Figure(figsize=size, layout="compressed")
         FigureCanvasAgg(figure)
         panels = figure.subplots(len(self.maps), len(self.phases), squeeze=False)
         for line, (label, by_phase) in zip(panels, self.maps.items(), strict=True):
-            drawn = [np.mean([each.parts for each in seeds], axis=0) for seeds in by_phase]
-            highest = max(float(each.max()) for each in drawn)
-            for panel, phase, parts in zip(line, self.phases, drawn, strict=True):
-                image = panel.imshow(parts, vmin=0, vmax=highest, cmap="viridis")
+            means = [average(seeds) for seeds in by_phase]
+            drawn = [each.parts / each.even for each in means]
+            far = max(float(np.abs(each - 1).max()) for each in drawn)
+            for panel, times in zip(line, drawn, strict=True):
+                image = panel.imshow(times, vmin=1 - far, vmax=1 + far, cmap="RdBu_r")
                 panel.set_xticks([])
                 panel.set_yticks([])
-                if line is panels[0]:
-                    panel.set_title(phase, fontsize=8)
             line[0].set_ylabel(label, fontsize=8)
             figure.colorbar(image, ax=list(line), shrink=0.8).ax.tick_params(labelsize=7)
+        for panel, phase in zip(panels[0], self.phases, strict=True):
+            panel.set_title(phase, fontsize=8)
         figure.suptitle(self.title, fontsize=10)
         with atomic_path(path) as temporary:
             figure.savefig(temporary, format="png", dpi=150)
@@ -172,11 +184,7 @@ class AttentionFigure:
 def _percent(values: Sequence[float]) -> Shown:
     if not values:
         return Shown()
-    return Shown(f"{mean(values):.1%}" + (f" ± {stdev(values):.1%}" if len(values) > 1 else ""))
-
-
-def _read(found: dict[str, Any]) -> Map:
-    return Map(np.array(found["parts"]), found["focus"])
+    return Shown(f"{mean(values):.2%}" + (f" ± {stdev(values):.2%}" if len(values) > 1 else ""))
 
 
 def table(config: dict[str, Any], records: Sequence[Record]) -> AttentionFigure:
@@ -191,7 +199,8 @@ def table(config: dict[str, Any], records: Sequence[Record]) -> AttentionFigure:
     notes = [
         f"Preset: {preset_of(records)}. Always on the same {seen[0]['windows']} windows of the validation part of "
         f"{seen[0]['task']}, with the shared weights as each phase left them. In the picture a row asks and a column "
-        f"answers; places from south to north and steps of time as they follow, in up to {PARTS} groups.",
+        f"answers, 1 is an even share of the attention; places from south to north and steps of time as they follow, "
+        f"in up to {PARTS} groups.",
     ]
     return AttentionFigure(title(config), phases, frozen, maps, notes)
 
