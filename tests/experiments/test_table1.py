@@ -376,6 +376,19 @@ def test_table5_is_of_the_unified_models() -> None:
     assert "| UniTime * | 1.00 (0.50) |" in text and "this language model: random, 2 layers." in text
 
 
+def test_unitime_without_weights_says_so(tmp_path: Path) -> None:
+    city = tiny_city(*(tiny_task(task, steps=200) for task in ("trips", "visits"))).save(tmp_path / "city.zarr.zip")
+    settings = tmp_path / "settings.toml"
+    settings.write_text("[systems.unitime.training]\nbatch_size = 4\n")
+    command = ["experiment", "table5", str(city), str(tmp_path / "table5"), "--budget", "smoke"]
+    result = CliRunner().invoke(app, [*command, "--systems", "naive,unitime", "--config", str(settings)])
+    assert result.exit_code == 0, result.output
+    (record,) = (each for each in records(tmp_path / "table5") if each["cell"]["system"] == "unitime")
+    assert record["cost"]["updates"] == 3 and record["language"].startswith("random")
+    assert f"UniTime reads with this language model: {record['language']}." in result.output
+    assert "| UniTime * |" in result.output and "| last value |" in result.output
+
+
 def test_one_preset_in_each_figure(tmp_path: Path) -> None:
     terms = make_terms(small_city(), "smoke", SETTINGS, "cpu")
     mixed = [Cell("cmust_paper", ("trips", "visits"), 0), Cell("cmust_tuned", ("trips", "visits"), 0)]

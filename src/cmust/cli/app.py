@@ -11,7 +11,7 @@ from cmust.cli import bundles, continual, data, quickstart, scoring, training
 from cmust.cli.later import EXTERNAL, add_later
 from cmust.errors import CmustError
 
-RESUMABLE = {"train", "quickstart", "download", "adapt", "update"}
+RESUMABLE = {"train", "quickstart", "download", "adapt", "update", "experiment"}
 
 
 class Commands(TyperGroup):
