@@ -101,6 +101,7 @@ def carry_out(
 
     Raises:
         CellsFailedError: some failed; the others are finished.
+        CmustError: there is one cell only, and it failed.
     """
     failed: list[str] = []
     for number, cell in enumerate(cells, start=1):
@@ -117,6 +118,8 @@ def carry_out(
         except BusyError:
             tell(f"{where}: another process is at it")
         except CmustError as error:
+            if len(cells) == 1:
+                raise
             tell(f"{where}: failed: {error}")
             failed.append(f"{cell.name}: {error}")
     if failed:

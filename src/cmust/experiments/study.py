@@ -58,6 +58,7 @@ def run(
 
     Raises:
         RunError: the folder holds another experiment, or one with another budget, city or settings; or cells failed.
+        CmustError: there is one cell only, and it failed.
     """
 
     def compute(cell: Cell, place: Path) -> Record:
