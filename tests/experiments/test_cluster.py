@@ -16,7 +16,7 @@ from cmust.errors import ConfigError
 from cmust.experiments import cluster, table1
 from cmust.experiments.cell_command import CellCommand
 from cmust.experiments.cluster import Cluster, carry_out_as_jobs
-from cmust.experiments.engine import Cell, CellsFailedError, records
+from cmust.experiments.engine import Cell, CellsFailedError, cell_file, records
 from cmust.experiments.study import claim, make_terms
 from tests.experiments.kills import SETTINGS
 from tests.rolling.tiny import small_city, tiny_city, tiny_task
@@ -48,6 +48,18 @@ SBATCH = """#!/bin/sh
 cp "$1" {folder}/sent.sh
 echo submitted >> {folder}/log
 echo "Submitted batch job 71"
+"""
+RUNS = """#!/bin/sh
+for task in 0 1; do
+    SLURM_JOB_ID=9$task SLURM_ARRAY_JOB_ID=71 SLURM_ARRAY_TASK_ID=$task sh "$1" > /dev/null 2>&1 &
+done
+echo "Submitted batch job 71"
+"""
+SRUN = """#!/bin/sh
+named() {{ echo "$1" | sed "s/%A_%a/71_$SLURM_ARRAY_TASK_ID/; s/%t/0/"; }}
+out=$(named "$3") error=$(named "$5")
+shift 5
+exec "$@" >> "$out" 2>> "$error"
 """
 
 
@@ -104,6 +116,23 @@ def test_an_array_of_slurm_is_submitted_once(slurm: Path, monkeypatch: pytest.Mo
         looks = 0
         carry_out_as_jobs(folder, cells, command, Cluster.parse("slurm", given), tell=heard.append)
     assert (slurm / "log").read_text().split() == ["submitted"] * 2
+
+
+def test_what_an_array_of_slurm_computed_is_collected(slurm: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a cluster of two shell scripts that run the tasks of an array at once; its states come late."""
+    for name, text in (("sbatch", RUNS), ("srun", SRUN)):
+        (slurm / "bin" / name).write_text(text.format(folder=slurm))
+    monkeypatch.setattr(cluster, "WAIT", {"slurm": 0.1})
+    monkeypatch.setattr(cluster, "LATE", {"slurm": 0.2})
+    good, bad = Cell("naive", ("trips",), 0), Cell("stid", ("trips",), 0)
+    folder = slurm / "table1"
+    (folder / "cells").mkdir(parents=True)
+    scripts = {good: f"echo done > {cell_file(folder, good)}", bad: "echo 'error: no such place' >&2; exit 2"}
+    with pytest.raises(CellsFailedError) as failed:
+        carry_out_as_jobs(folder, [good, bad], lambda cell: ["sh", "-c", scripts[cell]], Cluster.parse("slurm", []))
+    log = folder / "jobs" / "71_1_0_log.err"
+    assert failed.value.failed == [f"{bad.name}: job 71_1 ended without a result (no such place), its log is {log}"]
+    assert cell_file(folder, good).read_text() == "done\n" and "error: no such place" in log.read_text()
 
 
 def test_a_job_whose_time_is_up_begins_again() -> None:
