@@ -136,6 +136,11 @@ def is_finished(folder: Path, cell: Cell) -> bool:
     return cell_file(folder, cell).exists()
 
 
+def finished(folder: Path) -> list[Record]:
+    """Of the cells that are kept, those that are finished; perhaps none yet."""
+    return [read_json(file, "") for file in sorted((folder / "cells").glob("*.json"))]
+
+
 def cell_of(record: Record) -> Cell:
     """The cell that a record is of."""
     return Cell(**{**record["cell"], "tasks": tuple(record["cell"]["tasks"])})
@@ -162,10 +167,8 @@ def records(folder: Path) -> list[Record]:
         RunError: there is none, or one is damaged.
     """
     lines = folder / "results.jsonl"
-    if (folder / "cells").exists() or not lines.exists():
-        found = [read_json(file, "") for file in sorted((folder / "cells").glob("*.json"))]
-    else:
-        found = list(_lines(lines))
+    kept = (folder / "cells").exists() or not lines.exists()
+    found = finished(folder) if kept else list(_lines(lines))
     if not found:
         raise RunError(f"no finished cell below {folder}; run the experiment first")
     return found

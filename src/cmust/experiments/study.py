@@ -9,7 +9,7 @@ from typing import Any
 from cmust.city import City
 from cmust.errors import RunError
 from cmust.experiments.budget import Budget
-from cmust.experiments.engine import Cell, Record, begin, carry_out, cell_of, records
+from cmust.experiments.engine import Cell, Record, begin, carry_out, cell_of, finished
 from cmust.experiments.sheet import Exhibit
 from cmust.experiments.work import CMUST, Terms, work
 from cmust.identity import describe_city
@@ -77,7 +77,7 @@ def claim(experiment: Experiment, cells: Sequence[Cell], terms: Terms, folder: P
     """
     begin(folder, identity(experiment, terms))
     if experiment.one_preset:
-        present = [*map(cell_of, records(folder))] if (folder / "cells").exists() else []
+        present = [cell_of(record) for record in finished(folder)]
         found = sorted({CMUST[cell.system] for cell in [*present, *cells] if cell.system in CMUST})
         if len(found) > 1:
             raise RunError(
