@@ -45,7 +45,7 @@ ONLY: dict[str, set[str]] = {
     "naive": {"windows"},
     "prompts": {"model", "errors"},
     "rolling": {"model", "windows", "prompts", "metrics", "errors", "files"},
-    "report": {"run", "city", "errors", "files"},
+    "report": {"run", "city", "intervals", "errors", "files"},
     "bundle": {"model", "prompts", "rolling", "run", "report", "errors", "files"},
 }
 # Methods that hand over to a room above, imported when they are called: a user looks for them where they are.

@@ -61,7 +61,8 @@ def backtest(
         CityError: the data does not fit the model, or the holidays cannot be read.
         RunError: the run is not finished, or there is too little data that is new to the model.
     """
-    forecaster = Forecaster.load(run)
+    version, _ = Run(run).pointer()
+    forecaster = Forecaster.load(run, version)
     days = holidays_of(city, holidays)
     tasks = {
         name: _backtest_task(forecaster, task, origins, days, progress)
@@ -75,6 +76,7 @@ def backtest(
             "version": __version__,
         },
         "city": {"name": city.name, "synthetic": city.synthetic},
+        "version": version,
         "tasks": tasks,
         "forgetting": forgetting(Run(run).history()),
     }

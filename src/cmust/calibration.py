@@ -22,6 +22,7 @@ from cmust.intervals.state import FILE, TaskIntervals, bounds, write_intervals
 from cmust.machine import command_line
 from cmust.naive import weekly_average
 from cmust.origins import forecasts_from, unseen_origins
+from cmust.run import Run
 
 Floats = npt.NDArray[np.float32]
 Progress = Callable[[str, int, int], None]
@@ -62,7 +63,8 @@ def calibrate(
     chosen = adaptation or Adaptation()
     if not chosen.levels or not all(0 < level < 1 for level in chosen.levels):
         raise ConfigError(f"levels are {chosen.levels}; each has to lie between 0 and 1, such as 0.9")
-    forecaster = Forecaster.load(run)
+    version, _ = Run(run).pointer()
+    forecaster = Forecaster.load(run, version)
     states, tasks = {}, {}
     for name, (task, origins) in unseen_origins(forecaster, city, since, until).items():
         _check_length(forecaster, task, origins, chosen)
@@ -86,6 +88,7 @@ def calibrate(
             "version": __version__,
         },
         "city": {"name": city.name, "synthetic": city.synthetic},
+        "version": version,
         "adaptation": {**vars(chosen), "levels": list(chosen.levels)},
         "tasks": tasks,
     }

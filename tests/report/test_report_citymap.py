@@ -6,7 +6,7 @@ import re
 import pytest
 
 from cmust.report.citymap import draw_map
-from cmust.report.reading import ModelTask
+from cmust.report.layout import ModelTask
 
 
 def corners_of(path: str) -> list[tuple[int, int]]:

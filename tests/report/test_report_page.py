@@ -206,7 +206,7 @@ def test_header_facts(run_folder: Path, edit: Edit) -> None:
 def test_a_run_not_evaluated_yet_says_which_command_does_it(run_folder: Path) -> None:
     (run_folder / "evaluation.json").unlink()
     page = page_of(run_folder)
-    assert page.text.count(f"Make it with cmust evaluate {run_folder}") == 3
+    assert page.text.count(f"Make it with cmust evaluate {run_folder} CITY ,") == 3
     assert page.data["tasks"] == [] and page.data["phases"]
     assert "start 1 crowd_in" in page.text
 

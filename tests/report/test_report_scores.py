@@ -8,8 +8,8 @@ import pytest
 from rich.console import Console
 
 from cmust.errors import RunError
+from cmust.report.checking import check_evaluation
 from cmust.report.console import score_markdown, score_table
-from cmust.report.reading import check_evaluation
 from cmust.report.scores import PLAIN_MAE, beats_ours, headline, is_best, judge, ordered_systems, show_number
 
 

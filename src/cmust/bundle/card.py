@@ -5,8 +5,9 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from cmust.report.checking import check_evaluation
 from cmust.report.console import markdown_text, score_markdown
-from cmust.report.reading import Evaluation, check_evaluation
+from cmust.report.layout import Evaluation
 from cmust.report.scores import METRICS, OURS
 
 TAGS = ("cmust", "spatio-temporal", "multi-task", "traffic", "forecasting")

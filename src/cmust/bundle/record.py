@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from cmust.errors import RunError
-from cmust.report.reading import check_evaluation
+from cmust.report.checking import check_evaluation
 from cmust.run import Run, read_json
 
 

@@ -13,7 +13,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FiniteFloat, 
 
 from cmust.errors import RunError
 from cmust.model import ModelConfig
-from cmust.report.reading import check_evaluation
+from cmust.report.checking import check_evaluation
 from cmust.rolling import TrainingConfig
 from cmust.run import MODEL_SCHEMA
 

@@ -107,28 +107,42 @@ def write_intervals(path: Path, content: dict[str, Any]) -> None:
     write_text(path, json.dumps({**whole, "checksum": _checksum(whole)}, indent=1) + "\n")
 
 
+REMEDY = "calibrate again with `cmust calibrate`"
+
+
+def read_document(path: Path) -> dict[str, Any] | None:
+    """All that the file holds; None where there is no file.
+
+    Raises:
+        RunError: the file is damaged, was altered, or is of a newer version.
+    """
+    if not path.exists():
+        return None
+    try:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        schema, found = content["schema"], content.pop("checksum")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise RunError(f"{path} is damaged ({reason(error)}); {REMEDY}") from error
+    if schema != SCHEMA:
+        raise RunError(f"{path} has schema {schema!r}, this version reads {SCHEMA}; {REMEDY}")
+    if found != _checksum(content):
+        raise RunError(f"{path} was altered: its checksum does not fit; {REMEDY}")
+    return content
+
+
 def read_intervals(path: Path) -> dict[str, TaskIntervals]:
     """The intervals of every task that has some; none where there is no file.
 
     Raises:
         RunError: the file is damaged, was altered, or is of a newer version.
     """
-    if not path.exists():
+    content = read_document(path)
+    if content is None:
         return {}
-    remedy = "calibrate again with `cmust calibrate`"
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        schema, found = content["schema"], content.pop("checksum")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise RunError(f"{path} is damaged ({reason(error)}); {remedy}") from error
-    if schema != SCHEMA:
-        raise RunError(f"{path} has schema {schema!r}, this version reads {SCHEMA}; {remedy}")
-    if found != _checksum(content):
-        raise RunError(f"{path} was altered: its checksum does not fit; {remedy}")
     try:
         return {name: TaskIntervals.from_json(state) for name, state in content["states"].items()}
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-        raise RunError(f"{path} is damaged ({reason(error)}); {remedy}") from error
+        raise RunError(f"{path} is damaged ({reason(error)}); {REMEDY}") from error
 
 
 def _checksum(content: dict[str, Any]) -> str:

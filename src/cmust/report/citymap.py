@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from cmust.errors import RunError
-from cmust.report.reading import ModelTask
+from cmust.report.layout import ModelTask
 
 SIDE = 2000
 """Units of the map's longer side: half a pixel of a large screen, and few digits in the page."""

@@ -8,7 +8,8 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from cmust.report.reading import Evaluation, TaskEvaluation, check_evaluation
+from cmust.report.checking import check_evaluation
+from cmust.report.layout import Evaluation, TaskEvaluation
 from cmust.report.scores import METRICS, NAIVE, Metric, beats_ours, headline, is_best, judge, label, ordered_systems
 
 

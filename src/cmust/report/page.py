@@ -5,18 +5,24 @@ import hashlib
 import html
 import shlex
 from collections import deque
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 from string import Template
 from typing import Any
 
 from cmust.files import write_text
+from cmust.report.backtests import backtest_section
+from cmust.report.coverage import intervals_section
+from cmust.report.lineage import versions_section
 from cmust.report.payload import embed, payload
-from cmust.report.phases import phases_of
+from cmust.report.phases import Phase, phases_of
 from cmust.report.reading import RunFiles, read_run
 from cmust.report.tables import frozen_table, phase_table, scores_section
+from cmust.report.versions import lineage
+from cmust.report.words import not_yet
 
-SCRIPTS = ("base.js", "chart.js", "city.js", "errors.js", "training.js", "main.js")
+SCRIPTS = ("base.js", "chart.js", "city.js", "errors.js", "backtest.js", "intervals.js", "training.js", "main.js")
 """In the order in which they are joined into the page's one script."""
 
 
@@ -44,7 +50,7 @@ def write_report(run: Path, out: Path | None = None) -> Path:
 
 def render(run: RunFiles) -> str:
     """The page as text."""
-    phases = phases_of(run.history)
+    phases = _all_phases(run)
     script = "(() => {\n'use strict';\n" + "\n".join(_asset(name) for name in SCRIPTS) + "})();\n"
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
     city, synthetic = _city(run)
@@ -57,9 +63,12 @@ def render(run: RunFiles) -> str:
         city=html.escape(city),
         synthetic=_SYNTHETIC if synthetic else "",
         facts=_facts(run),
-        scores=scores_section(run.evaluation) if run.evaluation else _not_yet(run, "Not evaluated yet."),
+        scores=scores_section(run.evaluation) if run.evaluation else not_yet(run.folder, _UNSCORED, _EVALUATE),
         city_view=_city_view(run),
-        errors_view=_ERRORS if run.evaluation and run.evaluation.tasks else _not_yet(run, "Not evaluated yet."),
+        errors_view=_ERRORS if run.evaluation and run.evaluation.tasks else not_yet(run.folder, _UNSCORED, _EVALUATE),
+        backtest=backtest_section(run.folder, run.backtest, run.stale.get("backtest.json", ())),
+        intervals=intervals_section(run.folder, run.intervals, run.stale.get("intervals.json", ())),
+        versions=versions_section(run.folder, run.versions),
         training_view=_TRAINING if any(phase.epochs for phase in phases) else _UNTRAINED,
         phases=phase_table(phases),
         frozen=frozen_table(phases),
@@ -71,11 +80,22 @@ _SYNTHETIC = (
     "Nothing on this page was measured in a real place.</p>"
 )
 _ERRORS = '<div id="errors-controls" class="controls"></div><div id="horizons"></div><div id="places"></div>'
+_UNSCORED, _EVALUATE = "Not evaluated yet.", "cmust evaluate RUN CITY"
 _UNTRAINED = (
     '<p class="empty">No epoch has ended yet (history.jsonl). '
     "<code>cmust train</code> writes a line at the end of each.</p>"
 )
 _TRAINING = '<div id="training"></div>'
+
+
+def _all_phases(run: RunFiles) -> list[Phase]:
+    """The training's phases, then those of the versions that led to the one in force."""
+    phases = phases_of(run.history)
+    for version in reversed(list(lineage(run.versions))):
+        phases += [
+            replace(phase, name=f"{phase.name}, version {version.number}") for phase in phases_of(version.history)
+        ]
+    return phases
 
 
 def _asset(name: str) -> str:
@@ -107,7 +127,10 @@ def _facts(run: RunFiles) -> str:
     """The header's list: what was run, how it was scored, when and on what."""
     evaluation = run.evaluation
     made = evaluation.made if evaluation else None
+    force = next(lineage(run.versions), None)
     facts = {
+        "version": force
+        and (f"{force.number}, made by {force.made_by}" + (f" from {force.parent}" if force.parent else "")),
         "preset": _setting(run.config, "preset"),
         "scheme": _setting(run.config, "scheme"),
         "seed": _setting(run.config, "seed"),
@@ -141,19 +164,10 @@ def _words(value: Any, command: bool) -> str:
 
 def _city_view(run: RunFiles) -> str:
     if run.evaluation is None:
-        return _not_yet(run, "Not evaluated yet.")
+        return not_yet(run.folder, _UNSCORED, _EVALUATE)
     if not run.samples:
-        return _not_yet(run, "The evaluation has no sample of forecasts (evaluation_sample.npz).")
+        return not_yet(run.folder, "The evaluation has no sample of forecasts (evaluation_sample.npz).", _EVALUATE)
     return (
         '<div id="city-controls" class="controls"></div><div id="maps"></div>'
         '<div id="time" class="time"></div><div id="series"></div>'
-    )
-
-
-def _not_yet(run: RunFiles, what: str) -> str:
-    folder = shlex.quote(str(run.folder))
-    evaluate, report = html.escape(f"cmust evaluate {folder}"), html.escape(f"cmust report {folder}")
-    return (
-        f'<p class="empty">{html.escape(what)} Make it with <code>{evaluate}</code>, '
-        f"then write this page again with <code>{report}</code>.</p>"
     )

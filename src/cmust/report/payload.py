@@ -10,9 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cmust.report.citymap import draw_map
+from cmust.report.coverage import levels_of, usual_level
+from cmust.report.layout import IntervalScores, TaskBacktest, TaskEvaluation, TaskIntervals
 from cmust.report.phases import Phase
-from cmust.report.reading import RunFiles, Sample, TaskEvaluation
-from cmust.report.scores import NAIVE, OURS, label, ordered_systems
+from cmust.report.reading import RunFiles, Sample
+from cmust.report.scores import NAIVE, OURS, in_order, label, ordered_systems
 
 MISSING = 0xFFFF
 """The code of a value that does not exist."""
@@ -36,22 +38,32 @@ def pack(values: NDArray[np.float64]) -> dict[str, Any]:
 def payload(run: RunFiles, phases: list[Phase]) -> dict[str, Any]:
     """Everything the page's script reads; see the functions below for the parts."""
     maps: list[dict[str, Any]] = []
-    tasks = []
-    for name, task in (run.evaluation.tasks if run.evaluation else {}).items():
-        sample = run.samples.get(name)
-        tasks.append(
-            {
-                "name": name,
-                "unit": task.unit,
-                "kind": task.kind,
-                "interval": task.interval,
-                "nodes": task.nodes,
-                "map": _map_index(run, name, maps),
-                "sample": _sample(sample) if sample is not None and len(sample.time) else None,
-                "systems": _systems(task),
-            }
-        )
+    told = [record.tasks for record in (run.evaluation, run.backtest, run.intervals) if record is not None]
+    names = dict.fromkeys(name for tasks in told for name in tasks)
+    tasks = [_task(run, name, maps) for name in names]
     return {"tasks": tasks, "maps": maps, "phases": [_phase(phase) for phase in phases]}
+
+
+def _task(run: RunFiles, name: str, maps: list[dict[str, Any]]) -> dict[str, Any]:
+    """A task that something was measured on; what was not is null or empty."""
+    evaluated = run.evaluation.tasks.get(name) if run.evaluation else None
+    about = evaluated or (run.model.tasks[name] if run.model else None)
+    assert about is not None  # reading has held the records against the model
+    sample = run.samples.get(name)
+    backtest = run.backtest.tasks.get(name) if run.backtest else None
+    intervals = run.intervals.tasks.get(name) if run.intervals else None
+    return {
+        "name": name,
+        "unit": about.unit,
+        "kind": about.kind,
+        "interval": about.interval or (backtest.interval if backtest else 0),
+        "nodes": about.nodes,
+        "map": _map_index(run, name, maps),
+        "sample": _sample(sample) if sample is not None and len(sample.time) else None,
+        "systems": _systems(evaluated) if evaluated else [],
+        "backtest": _backtest(backtest, about.nodes) if backtest else None,
+        "intervals": _intervals(intervals) if intervals else None,
+    }
 
 
 def embed(content: dict[str, Any]) -> str:
@@ -87,15 +99,72 @@ def _sample(sample: Sample) -> dict[str, Any]:
 def _systems(task: TaskEvaluation) -> list[dict[str, Any]]:
     return [
         {
-            "key": name,
-            "label": label(name),
-            "role": "ours" if name == OURS else "naive" if name in NAIVE else "learned",
+            **_named(name),
             "plain": _rounded(task.systems[name].per_horizon.plain_mae),
             "masked": _rounded(task.systems[name].per_horizon.masked_mae),
             "places": _rounded(task.systems[name].per_node.plain_mae),
         }
         for name in ordered_systems(task)
     ]
+
+
+def _named(system: str) -> dict[str, Any]:
+    return {
+        "key": system,
+        "label": label(system),
+        "role": "ours" if system == OURS else "naive" if system in NAIVE else "learned",
+    }
+
+
+def _backtest(task: TaskBacktest, nodes: list[str]) -> dict[str, Any]:
+    """Per table the names of its rows, and per system errors and biases in their order; places in that of ``nodes``."""
+    tables = {by: task.by[by] for by in ("week", "weekday", "hour", "horizon") if by in task.by}
+    places = {row.name: row for row in task.by.get("place", [])}
+    return {
+        "tables": {
+            by: {
+                "names": [row.name for row in rows],
+                "targets": [row.targets for row in rows],
+                "mean": _rounded([row.mean for row in rows]),
+            }
+            for by, rows in tables.items()
+        },
+        "systems": [
+            {
+                **_named(system),
+                "mae": {by: _rounded([row.mae.get(system) for row in rows]) for by, rows in tables.items()},
+                "bias": {by: _rounded([row.bias.get(system) for row in rows]) for by, rows in tables.items()},
+                "places": _rounded([places[node].mae.get(system) if node in places else None for node in nodes])
+                if places
+                else [],
+            }
+            for system in in_order(task.whole.mae)
+        ],
+    }
+
+
+def _intervals(task: TaskIntervals) -> dict[str, Any]:
+    """Per system and level, coverage, width and interval score by forecast step and by group of nodes."""
+    return {
+        "levels": levels_of(task),
+        "usual": usual_level(levels_of(task)),
+        "groups": [group.model_dump() for group in task.groups],
+        "systems": [
+            {
+                **_named(system),
+                "levels": {level: _interval_scores(each) for level, each in task.systems[system].items()},
+            }
+            for system in in_order(task.systems)
+        ],
+    }
+
+
+def _interval_scores(scores: IntervalScores) -> dict[str, Any]:
+    parts = {"horizon": scores.per_horizon, "group": scores.per_group}
+    return {
+        part: {name: _rounded(getattr(means, name)) for name in ("coverage", "width", "interval_score")}
+        for part, means in parts.items()
+    }
 
 
 def _phase(phase: Phase) -> dict[str, Any]:

@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from cmust.report.reading import Epoch, History, PhaseEnd
+from cmust.report.history import History
+from cmust.report.layout import Epoch, PhaseEnd
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,9 @@
 """Who is best and who loses: the one judgement that the page, the terminal and the documents share."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from cmust.report.reading import Evaluation, Scores, TaskEvaluation
+from cmust.report.layout import Evaluation, Scores, TaskEvaluation
 
 OURS = "cmust"
 NAIVE = ("last_value", "yesterday", "last_week", "weekly_average", "scaled_weekly_average")
@@ -70,10 +71,15 @@ def label(system: str) -> str:
 
 
 def ordered_systems(task: TaskEvaluation) -> list[str]:
-    """The task's systems: ours, other learned ones as they stand, naive forecasts from simple to strong."""
-    learned = [name for name in task.systems if name != OURS and name not in NAIVE]
-    ours = [OURS] if OURS in task.systems else []
-    return ours + learned + [name for name in NAIVE if name in task.systems]
+    """The task's systems; see :func:`in_order`."""
+    return in_order(task.systems)
+
+
+def in_order(systems: Iterable[str]) -> list[str]:
+    """Ours, other learned ones as they stand, naive forecasts from simple to strong."""
+    present = list(systems)
+    learned = [name for name in present if name not in (OURS, *NAIVE)]
+    return [name for name in (OURS, *learned, *NAIVE) if name in present]
 
 
 def is_best(task: TaskEvaluation, system: str, metric: Metric) -> bool:

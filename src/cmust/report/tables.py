@@ -2,8 +2,8 @@
 
 from html import escape
 
+from cmust.report.layout import Evaluation, TaskEvaluation
 from cmust.report.phases import Phase
-from cmust.report.reading import Evaluation, TaskEvaluation
 from cmust.report.scores import (
     METRICS,
     NAIVE,
@@ -18,6 +18,7 @@ from cmust.report.scores import (
     label,
     ordered_systems,
 )
+from cmust.report.words import duration
 
 
 def scores_section(evaluation: Evaluation) -> str:
@@ -28,20 +29,26 @@ def scores_section(evaluation: Evaluation) -> str:
         f'<li class="{_tone(verdict)}"><b>{escape(name)}</b> {escape(" ".join(verdict.sentences))}</li>'
         for name, verdict in verdicts.items()
     )
-    head = "".join(f'<th scope="col" class="{metric.family}">{metric.name.upper()}</th>' for metric in METRICS)
-    body = "".join(_task_rows(name, task) for name, task in evaluation.tasks.items())
     return (
         f'<p class="headline {"loses" if loses else ""}">{escape(headline(evaluation))}</p>'
         f'<ul class="verdicts">{items}</ul>'
-        '<div id="scores-controls" class="controls"></div>'
-        '<div class="scroll" tabindex="0" role="region" aria-label="Scores"><table id="scores" class="scores">'
+        f'<div id="scores-controls" class="controls"></div>{scores_table(evaluation, "scores")}'
+        '<p class="key"><span class="best">9.02</span> best of its task &nbsp; '
+        '<span class="beats">▼ 9.02</span> a naive forecast that beats CMuST &nbsp; '
+        '<span class="ahead">◆ 9.02</span> another learned system that beats CMuST. Lower is better everywhere.</p>'
+    )
+
+
+def scores_table(evaluation: Evaluation, name: str) -> str:
+    """The scores of all tasks; ``name`` is the table's id."""
+    head = "".join(f'<th scope="col" class="{metric.family}">{metric.name.upper()}</th>' for metric in METRICS)
+    body = "".join(_task_rows(task, each) for task, each in evaluation.tasks.items())
+    return (
+        f'<div class="scroll" tabindex="0" role="region" aria-label="Scores"><table id="{name}" class="scores">'
         '<thead><tr><th rowspan="2" scope="col">system</th>'
         '<th colspan="3" scope="colgroup" class="plain">plain: all targets</th>'
         '<th colspan="3" scope="colgroup" class="masked">masked: targets that are zero left out</th></tr>'
         f"<tr>{head}</tr></thead>{body}</table></div>"
-        '<p class="key"><span class="best">9.02</span> best of its task &nbsp; '
-        '<span class="beats">▼ 9.02</span> a naive forecast that beats CMuST &nbsp; '
-        '<span class="ahead">◆ 9.02</span> another learned system that beats CMuST. Lower is better everywhere.</p>'
     )
 
 
@@ -98,7 +105,7 @@ def _phase_row(number: int, phase: Phase) -> str:
         f'<td><span class="kind" data-kind="{escape(phase.kind)}">{escape(phase.kind)}</span></td>'
         f"<td>{escape(', '.join(phase.tasks))}</td><td class='n'>{len(phase.epochs) or NOTHING}</td>"
         f"<td class='n'>{_or_dash(phase.best_epoch)}</td><td class='n'>{_or_dash(phase.updates)}</td>"
-        f"<td>{_share_bar(phase.frozen_share)}</td><td class='n'>{_duration(phase.seconds)}</td></tr>"
+        f"<td>{_share_bar(phase.frozen_share)}</td><td class='n'>{duration(phase.seconds)}</td></tr>"
     )
 
 
@@ -161,12 +168,3 @@ def _percent(share: float) -> str:
 
 def _or_dash(value: int | None) -> str:
     return NOTHING if value is None else str(value)
-
-
-def _duration(seconds: float | None) -> str:
-    if seconds is None:
-        return NOTHING
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"

@@ -160,7 +160,7 @@ function refill(box, ...items) {
 }
 
 // State: what is looked at. A change tells every view which of its parts changed.
-const state = { task: 0, horizon: 'first', step: 0, place: 0, family: 'plain', system: 'cmust', against: '' };
+const state = { task: 0, horizon: 'first', step: 0, place: 0, family: 'plain', system: 'cmust', against: '', measure: 'mae', level: '', quality: 'coverage' };
 const views = [];
 
 function change(parts) {

@@ -47,7 +47,7 @@ function curve(values, x, y) {
 /**
  * A line chart in `box`, drawn again when the box changes its width.
  * options(): {label, height, series: [{label, values, parts (values to draw apart), colour, width, dash}], count, xTicks: [[index, text]], yTitle, xTitle,
- *   low, log, cursor, back(frame): svg nodes behind the curves, tip(index): [title, rows], pick(index)}
+ *   low, log, keys (false: no legend), cursor, back(frame): svg nodes behind the curves, tip(index): [title, rows], pick(index)}
  */
 function lineChart(box, options) {
   const draw = () => { if (box.clientWidth) drawChart(box, options()); };  // a hidden box has no width, and perhaps no data
@@ -103,7 +103,7 @@ function drawChart(box, o) {
   chart.addEventListener('pointerleave', () => { pointer.setAttribute('visibility', 'hidden'); hideTip(); });
   if (o.pick) chart.addEventListener('click', (event) => o.pick(at(event)));
   const keys = el('ul', { class: 'keys' }, ...o.series.map((s) => el('li', {}, keyLine(s), s.label)));
-  box.replaceChildren(chart, ...(o.series.length > 1 ? [keys] : []));
+  box.replaceChildren(chart, ...(o.series.length > 1 && o.keys !== false ? [keys] : []));
 }
 
 function logTicks(low, high) {

@@ -6,7 +6,8 @@ function errorsView() {
     refill(byId('errors-controls'), taskControl(),
       segmented('MAE by horizon', [['plain', 'plain'], ['masked', 'masked']], state.family, (family) => change({ family })));
   };
-  const horizons = horizonView(byId('horizons')), places = placesView(byId('places'));
+  const horizons = horizonView(byId('horizons'));
+  const places = placesView(byId('places'), 'Plain MAE per place', () => task().systems, 'The evaluation has no errors per place for this task.');
   views.push((changed) => {
     if (changed.has('task')) build();
     horizons(changed);
@@ -42,11 +43,11 @@ function horizonView(box) {
   };
 }
 
-/** Error of one system at every place, or how much it differs there from another system's. */
-function placesView(box) {
+/** Error of one of the systems at every place, or how much it differs there from another system's; `missing` where there is none. */
+function placesView(box, title, systems, missing) {
   const head = el('div', { class: 'controls block' }), bars = el('div', { class: 'bars' }), map = el('div', { class: 'map shown' });
-  box.replaceChildren(el('h3', { class: 'block' }, 'Plain MAE per place'), head, el('div', { class: 'by-place' }, map, bars));
-  const withPlaces = () => task().systems.filter((s) => s.places.length);
+  box.replaceChildren(el('h3', { class: 'block' }, title), head, el('div', { class: 'by-place' }, map, bars));
+  const withPlaces = () => systems().filter((s) => s.places.length);
   const system = () => withPlaces().find((s) => s.key === state.system) || withPlaces()[0];
   const against = () => withPlaces().find((s) => s.key === state.against && s !== system());
 
@@ -54,7 +55,7 @@ function placesView(box) {
     const of = task(), one = system(), other = against();
     if (!one) {
       head.replaceChildren();
-      map.replaceChildren(el('p', { class: 'empty' }, 'The evaluation has no errors per place for this task.'));
+      map.replaceChildren(el('p', { class: 'empty' }, missing));
       bars.replaceChildren();
       return;
     }

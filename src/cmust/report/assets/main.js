@@ -26,5 +26,7 @@ scoresView();
 if (data.tasks.length) {
   cityView();
   errorsView();
+  backtestView();
+  intervalsView();
 }
 trainingView();

@@ -2,7 +2,7 @@
 
 const KIND_COLOUR = {
   start: ['#cfe3f3', '#1d3a52'], roll: ['#fbe6c4', '#4a3815'], refine: ['#d8ecdf', '#1b4030'],
-  single: ['#e6def2', '#362c50'], joint: ['#f4d9e4', '#4d2338'],
+  single: ['#e6def2', '#362c50'], joint: ['#f4d9e4', '#4d2338'], head: ['#dde9c8', '#34421c'], adapt: ['#cfe8e6', '#173f3d'],
 };
 const kindColour = (kind) => (KIND_COLOUR[kind] || ['#e4e4e0', '#3a3f44'])[dark() ? 1 : 0];
 
