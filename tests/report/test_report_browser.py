@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from cmust.report import write_report
+from tests.report.later import add_backtest, add_intervals, add_version, update_record
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install playwright")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -130,6 +131,49 @@ def test_errors_by_place_are_sorted_and_compared(show: Any, report: Path) -> Non
     numbers = [float(text) for text in texts]
     assert numbers == sorted(numbers, reverse=True) and numbers[-1] < 0 < numbers[0]
     assert page.locator("#horizons .curve").count() == 7
+
+
+@pytest.fixture(scope="module")
+def later(tmp_path_factory: pytest.TempPathFactory, make_run: Callable[..., Path]) -> Path:
+    """A backtested and calibrated run whose third task was updated since, and not measured again."""
+    run = make_run(tmp_path_factory.mktemp("browser") / "later")
+    add_backtest(run)
+    add_intervals(run)
+    weights = {"crowd_in": "first crowd_in", "taxi": "first taxi", "risk": "other"}
+    add_version(run, 2, "update", weights, update_record("risk", "taxi"))
+    (run / "evaluation.json").write_text((run / "evaluation.json").read_text().replace("{", '{"version": 2,', 1))
+    return write_report(run)
+
+
+def test_the_backtest_is_drawn(show: Any, later: Path) -> None:
+    page = show(later)
+    # a curve per system in four charts; the week's has the key of all
+    assert page.locator("#backtest .curve").count() == 12
+    assert page.locator("#backtest .keys li").all_inner_texts() == ["CMuST", "last value", "weekly average"]
+    drawn = page.locator("#backtest .curve").first.get_attribute("d")
+    page.locator("#backtest").get_by_label("bias").check()
+    assert page.locator("#backtest .curve").count() == 8 and page.locator(".curve").first.get_attribute("d") != drawn
+    page.locator("#backtest .charts .chart").first.hover()
+    text = page.locator("#tip").inner_text()
+    assert re.search(r"CMuST\s+\u22120.750", text) and re.search(r"targets\s+120", text)
+    places = page.locator("#backtest .bars .value").all_inner_texts()
+    assert places == [*(str(13 - at) for at in range(11)), "missing"]
+    page.locator("#backtest").get_by_label("risk").check()
+    assert page.locator("#backtest").get_by_text("There is no backtest of this task.").is_visible()
+    assert page.locator("#errors-controls").get_by_label("risk").is_checked()
+
+
+def test_the_intervals_are_drawn(show: Any, later: Path) -> None:
+    page = show(later)
+    assert page.locator("#intervals .curve").count() == 3  # both systems, and the level asked for
+    cells = page.locator("#intervals td").all_inner_texts()
+    assert cells[:3] == ["89.7 %", "21.50", "43"] and len(cells) == 2 * 2 * 3
+    page.locator("#intervals").get_by_label("50 %").check()
+    page.locator("#intervals").get_by_label("width").check()
+    assert page.locator("#intervals .curve").count() == 2
+    assert page.locator("#intervals td").all_inner_texts()[:3] == ["51.2 %", "7.50", "15"]
+    page.locator("#intervals").get_by_label("risk").check()
+    assert page.locator("#intervals").get_by_text("has no calibrated intervals").is_visible()
 
 
 def test_colour_scheme_follows_the_system_and_the_reader(show: Any, report: Path) -> None:

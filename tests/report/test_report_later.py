@@ -58,7 +58,7 @@ def test_the_backtest_is_the_stored_one(run_folder: Path) -> None:
         assert drawn["systems"][0]["places"] == [None, *(3.0 + at for at in range(11))]
     words = between(page.text, "Backtest: rolling origin", "Calibrated intervals")
     assert "MAE 4.12 against 5.50 of the best naive forecast, weekly average" in words
-    assert "CMuST makes 50% in the week of 2019-03-11, 80% in that of 2019-03-18" in words
+    assert "CMuST makes 50 % in the week of 2019-03-11, 80 % in that of 2019-03-18" in words
     assert "MAE 6.50 against 5.50" in words  # the last task, where it loses
     # a whole row: targets, mean, bias, three errors; and the holidays below
     assert "all 120 31.25 -0.75 4.12 9.00 5.50 holiday no 120 31.25 -0.75 4.25 9.00 5.50 yes 120" in words
@@ -131,14 +131,16 @@ def test_records_of_other_weights_are_left_out_task_by_task(run_folder: Path) ->
     page = page_of(run_folder)
     drawn = {task["name"]: (task["backtest"] is not None, task["intervals"] is not None) for task in page.data["tasks"]}
     assert drawn == {"crowd_in": (True, True), "risk": (True, True)}
-    assert "There is one of earlier weights of taxi. Make it with cmust evaluate" in page.text
-    assert "There are some for earlier weights of taxi. Make it with cmust calibrate" in page.text
+    assert "The backtest of taxi is of weights that are no longer in force. Make it with cmust evaluate" in page.text
+    assert "The intervals of taxi are of weights that are no longer in force. Make it with cmust calibrate" in page.text
+    assert page.text.count("The scores are of another version than the one in force.") == 3
     add_backtest(run_folder, version=2)
-    assert "one of earlier weights" not in page_of(run_folder).text
+    add_intervals(run_folder, version=2)
+    assert "are no longer in force" not in page_of(run_folder).text
     for version in (None, 7):  # from before it was recorded, and of a version that does not exist
         backtest = read(run_folder / "backtest.json") | {"version": version}
         (run_folder / "backtest.json").write_text(json.dumps(backtest))
-        assert "There is one of earlier weights of crowd_in, taxi, risk." in page_of(run_folder).text
+        assert "The backtest of crowd_in, taxi, risk is of weights" in page_of(run_folder).text
 
 
 def test_a_file_from_before_versions_were_recorded_counts_in_a_run_of_one(run_folder: Path, edit: Edit) -> None:

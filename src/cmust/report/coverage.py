@@ -14,7 +14,11 @@ USUAL = 0.9
 
 def intervals_section(run: Path, intervals: Intervals | None, stale: tuple[str, ...]) -> str:
     """What the section shows; with the command that makes it where the weights in force have no intervals."""
-    old = not_yet(run, f"There are some for earlier weights of {', '.join(stale)}.", COMMAND) if stale else ""
+    old = (
+        not_yet(run, f"The intervals of {', '.join(stale)} are of weights that are no longer in force.", COMMAND)
+        if stale
+        else ""
+    )
     if intervals is None:
         return old or not_yet(run, "Not calibrated yet: intervals, how much they cover, how wide they are.", COMMAND)
     head = heading("task", "level", "around", "covered", "least and most of a group", "width", "interval score")
@@ -23,9 +27,9 @@ def intervals_section(run: Path, intervals: Intervals | None, stale: tuple[str, 
         old
         + items(_verdict(name, task) for name, task in intervals.tasks.items())
         + region("Intervals", f'<table class="numbers">{head}{body}</table>')
-        + '<p class="key">Every interval is judged by truth it could not know. Interval score (Winkler): the width, and '
-        "2 / (1 - level) times what lies outside; lower is better. The same method around the weekly average stands "
-        "beside.</p>" + '<div id="intervals"></div>'
+        + '<p class="key">Every interval is judged by truth it could not know. Interval score (Winkler): the width, '
+        "and 2 / (1 - level) times what lies outside; lower is better. The same method around the weekly average "
+        'stands beside.</p><div id="intervals"></div>'
     )
 
 

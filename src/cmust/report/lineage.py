@@ -94,7 +94,8 @@ def _updated(update: UpdateFile) -> str:
     left = "".join(
         f"<li><b>{escape(name)}</b> left out: {escape(reason)}</li>" for name, reason in update.left_out.items()
     )
-    took = f"{update.costs.updates} updates, {duration(update.costs.seconds)}; {percent(update.frozen_share)} frozen after."
+    frozen = f"{percent(update.frozen_share)} frozen after"
+    took = f"{update.costs.updates} updates, {duration(update.costs.seconds)}; {frozen}."
     return (
         region("Update", f'<table class="numbers">{head}<tbody>{rows}</tbody></table>')
         + (f'<ul class="verdicts">{left}</ul>' if left else "")
@@ -110,4 +111,5 @@ def _candidates(name: str, task: TaskUpdate) -> str:
         f'<td class="n{" best" if kind == task.kept else ""}">{number(scores.get(kind))}</td>' for kind in KEPT
     )
     kept = escape(KEPT.get(task.kept, task.kept))
-    return f'<tr><th scope="row">{escape(name)}</th><td>{escape(begins)}</td><td>{escape(until)}</td>{cells}<td>{kept}</td></tr>'
+    days = f"<td>{escape(begins)}</td><td>{escape(until)}</td>"
+    return f'<tr><th scope="row">{escape(name)}</th>{days}{cells}<td>{kept}</td></tr>'

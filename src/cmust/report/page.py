@@ -63,9 +63,11 @@ def render(run: RunFiles) -> str:
         city=html.escape(city),
         synthetic=_SYNTHETIC if synthetic else "",
         facts=_facts(run),
-        scores=scores_section(run.evaluation) if run.evaluation else not_yet(run.folder, _UNSCORED, _EVALUATE),
+        scores=scores_section(run.evaluation) if run.evaluation else not_yet(run.folder, _unscored(run), _EVALUATE),
         city_view=_city_view(run),
-        errors_view=_ERRORS if run.evaluation and run.evaluation.tasks else not_yet(run.folder, _UNSCORED, _EVALUATE),
+        errors_view=_ERRORS
+        if run.evaluation and run.evaluation.tasks
+        else not_yet(run.folder, _unscored(run), _EVALUATE),
         backtest=backtest_section(run.folder, run.backtest, run.stale.get("backtest.json", ())),
         intervals=intervals_section(run.folder, run.intervals, run.stale.get("intervals.json", ())),
         versions=versions_section(run.folder, run.versions),
@@ -80,7 +82,7 @@ _SYNTHETIC = (
     "Nothing on this page was measured in a real place.</p>"
 )
 _ERRORS = '<div id="errors-controls" class="controls"></div><div id="horizons"></div><div id="places"></div>'
-_UNSCORED, _EVALUATE = "Not evaluated yet.", "cmust evaluate RUN CITY"
+_EVALUATE = "cmust evaluate RUN CITY"
 _UNTRAINED = (
     '<p class="empty">No epoch has ended yet (history.jsonl). '
     "<code>cmust train</code> writes a line at the end of each.</p>"
@@ -162,9 +164,14 @@ def _words(value: Any, command: bool) -> str:
     return str(value)
 
 
+def _unscored(run: RunFiles) -> str:
+    other = (run.folder / "evaluation.json").is_file()
+    return "The scores are of another version than the one in force." if other else "Not evaluated yet."
+
+
 def _city_view(run: RunFiles) -> str:
     if run.evaluation is None:
-        return not_yet(run.folder, _UNSCORED, _EVALUATE)
+        return not_yet(run.folder, _unscored(run), _EVALUATE)
     if not run.samples:
         return not_yet(run.folder, "The evaluation has no sample of forecasts (evaluation_sample.npz).", _EVALUATE)
     return (

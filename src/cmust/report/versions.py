@@ -158,10 +158,10 @@ def read_model(path: Path) -> ModelFile | None:
         lengths = {"lon": len(task.lon), "lat": len(task.lat)}
         if task.geometry is not None:
             lengths["geometry"] = len(task.geometry)
-        for field, length in lengths.items():
+        for what, length in lengths.items():
             if length != len(task.nodes):
                 raise RunError(
-                    f"{path}: tasks.{name}.{field} has {length} entries for {len(task.nodes)} nodes; "
+                    f"{path}: tasks.{name}.{what} has {length} entries for {len(task.nodes)} nodes; "
                     "the file is damaged: make the run again"
                 )
     return model

@@ -18,6 +18,12 @@ def not_yet(run: Path, what: str, command: str) -> str:
     )
 
 
+def outdated(run: Path, what: str, stale: tuple[str, ...], command: str) -> str:
+    """Tasks whose ``what`` is of other weights than those in force; nothing where there are none."""
+    told = f"The {what} of {', '.join(stale)} is of weights that are no longer in force."
+    return not_yet(run, told, command) if stale else ""
+
+
 def region(label: str, table: str) -> str:
     """A table that scrolls by itself where it is too wide."""
     return f'<div class="scroll" tabindex="0" role="region" aria-label="{html.escape(label)}">{table}</div>'

@@ -52,9 +52,8 @@ function curve(values, x, y) {
 function lineChart(box, options) {
   const draw = () => { if (box.clientWidth) drawChart(box, options()); };  // a hidden box has no width, and perhaps no data
   let width = 0;
-  new ResizeObserver(() => {
-    if (box.clientWidth !== width) { width = box.clientWidth; draw(); }
-  }).observe(box);
+  const follow = () => { if (box.clientWidth !== width) { width = box.clientWidth; draw(); } };
+  new ResizeObserver(() => requestAnimationFrame(follow)).observe(box);  // drawn at once, the new height would be a complaint on the console
   return draw;
 }
 
