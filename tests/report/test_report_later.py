@@ -132,11 +132,13 @@ def test_records_of_other_weights_are_left_out_task_by_task(run_folder: Path) ->
     drawn = {task["name"]: (task["backtest"] is not None, task["intervals"] is not None) for task in page.data["tasks"]}
     assert drawn == {"crowd_in": (True, True), "risk": (True, True)}
     assert "The backtest of taxi is of weights that are no longer in force. Make it with cmust evaluate" in page.text
-    assert "The intervals of taxi are of weights that are no longer in force. Make it with cmust calibrate" in page.text
+    assert (
+        "The calibration of taxi is of weights that are no longer in force. Make it with cmust calibrate" in page.text
+    )
     assert page.text.count("The scores are of another version than the one in force.") == 3
     add_backtest(run_folder, version=2)
     add_intervals(run_folder, version=2)
-    assert "are no longer in force" not in page_of(run_folder).text
+    assert "no longer in force" not in page_of(run_folder).text
     for version in (None, 7):  # from before it was recorded, and of a version that does not exist
         backtest = read(run_folder / "backtest.json") | {"version": version}
         (run_folder / "backtest.json").write_text(json.dumps(backtest))

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from cmust.report.layout import Backtest, BacktestRow, Forgotten, TaskBacktest
 from cmust.report.scores import NAIVE, OURS, in_order, label
-from cmust.report.words import heading, items, not_yet, number, percent, region
+from cmust.report.words import heading, items, not_yet, number, outdated, percent, region
 
 COMMAND = "cmust evaluate RUN CITY --rolling-origin"
 FINER = ("week", "weekday", "hour", "horizon")
@@ -13,11 +13,7 @@ FINER = ("week", "weekday", "hour", "horizon")
 
 def backtest_section(run: Path, backtest: Backtest | None, stale: tuple[str, ...]) -> str:
     """What the section shows; with the command that makes it where there is no backtest of the weights in force."""
-    old = (
-        not_yet(run, f"The backtest of {', '.join(stale)} is of weights that are no longer in force.", COMMAND)
-        if stale
-        else ""
-    )
+    old = outdated(run, "backtest", stale, COMMAND)
     if backtest is None:
         return old or not_yet(
             run, "Not backtested yet: errors over time, by hour, weekday, holiday and place.", COMMAND
@@ -64,12 +60,13 @@ def _drift(task: TaskBacktest, best: str) -> str:
     if len(shares) < 2:
         return ""
     (first, before), (last, after) = shares[0], shares[-1]
-    return f" Of its error, CMuST makes {percent(before, 0)} in the week of {first}, {percent(after, 0)} in that of {last}."
+    then, now = percent(before, 0), percent(after, 0)
+    return f" Of its error, CMuST makes {then} in the week of {first}, {now} in that of {last}."
 
 
 def _rows(name: str, task: TaskBacktest, tables: tuple[str, ...], systems: list[str]) -> str:
     """The rows of some of a task's tables."""
-    rows = []
+    rows: list[str] = []
     for by in tables:
         for at, row in enumerate(task.by.get(by, [])):
             title = f'<th scope="rowgroup">{escape(name)}</th>' if not rows else "<th></th>"

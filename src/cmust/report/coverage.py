@@ -5,7 +5,7 @@ from pathlib import Path
 
 from cmust.report.layout import Intervals, IntervalScores, TaskIntervals
 from cmust.report.scores import OURS, label
-from cmust.report.words import heading, items, not_yet, number, percent, region
+from cmust.report.words import heading, items, not_yet, number, outdated, percent, region
 
 COMMAND = "cmust calibrate RUN CITY"
 USUAL = 0.9
@@ -14,11 +14,7 @@ USUAL = 0.9
 
 def intervals_section(run: Path, intervals: Intervals | None, stale: tuple[str, ...]) -> str:
     """What the section shows; with the command that makes it where the weights in force have no intervals."""
-    old = (
-        not_yet(run, f"The intervals of {', '.join(stale)} are of weights that are no longer in force.", COMMAND)
-        if stale
-        else ""
-    )
+    old = outdated(run, "calibration", stale, COMMAND)
     if intervals is None:
         return old or not_yet(run, "Not calibrated yet: intervals, how much they cover, how wide they are.", COMMAND)
     head = heading("task", "level", "around", "covered", "least and most of a group", "width", "interval score")
@@ -65,7 +61,7 @@ def _verdict(name: str, task: TaskIntervals) -> tuple[str, str, str]:
 
 
 def _task_rows(name: str, task: TaskIntervals) -> str:
-    rows = []
+    rows: list[str] = []
     for level in levels_of(task):
         for at, (system, scores) in enumerate((system, each[level]) for system, each in task.systems.items()):
             title = f'<th scope="rowgroup">{escape(name)}</th>' if not rows else "<th></th>"

@@ -54,6 +54,7 @@ def render(run: RunFiles) -> str:
     script = "(() => {\n'use strict';\n" + "\n".join(_asset(name) for name in SCRIPTS) + "})();\n"
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
     city, synthetic = _city(run)
+    unscored = not_yet(run.folder, _unscored(run), _EVALUATE)
     return Template(_asset("page.html")).substitute(
         script_hash=digest,
         style=_asset("page.css"),
@@ -63,11 +64,9 @@ def render(run: RunFiles) -> str:
         city=html.escape(city),
         synthetic=_SYNTHETIC if synthetic else "",
         facts=_facts(run),
-        scores=scores_section(run.evaluation) if run.evaluation else not_yet(run.folder, _unscored(run), _EVALUATE),
+        scores=scores_section(run.evaluation) if run.evaluation else unscored,
         city_view=_city_view(run),
-        errors_view=_ERRORS
-        if run.evaluation and run.evaluation.tasks
-        else not_yet(run.folder, _unscored(run), _EVALUATE),
+        errors_view=_ERRORS if run.evaluation and run.evaluation.tasks else unscored,
         backtest=backtest_section(run.folder, run.backtest, run.stale.get("backtest.json", ())),
         intervals=intervals_section(run.folder, run.intervals, run.stale.get("intervals.json", ())),
         versions=versions_section(run.folder, run.versions),
