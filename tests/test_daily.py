@@ -18,6 +18,7 @@ TINY = [
     *(f"--set model.{name}=4" for name in ("d_obs", "d_s", "d_t", "d_p", "d_ts", "d_tod", "d_dow")),
     *(f"--set model.{name}=8" for name in ("cross_width", "self_width", "ffn_width")),
     "--set model.heads=2 --set training.start_epochs=1 --set training.updates_per_epoch=2",
+    "--set training.rolling_epochs=1 --set training.refine_epochs=1",
 ]
 
 
@@ -32,6 +33,9 @@ def test_the_page_shows_the_commands_that_run() -> None:
     assert "5 0 * * * cd /srv/bikes && PATH=/srv/bikes/.venv/bin:$PATH ./daily.sh" in page
     # The night's city is the history's, but for its span.
     history, night = commands("setup.sh")[0], commands("daily.sh")[0]
+    grown, update = commands("update.sh")
+    assert grown == history.replace("history.zarr", "grown.zarr").replace("2024-04-14", '"$day"')
+    assert update in page and "0 0 * * 0 cd /srv/bikes && PATH=/srv/bikes/.venv/bin:$PATH ./update.sh" in page
     for there, here in (("history", "recent"), ("2024-04-01", '"$since"'), ("2024-04-14", '"$day"')):
         history = history.replace(there, here)
     assert night == history
@@ -43,7 +47,7 @@ def place(tmp_path: Path) -> Path:
     shutil.copytree(DAILY, tmp_path / "daily")
     setup = tmp_path / "daily" / "setup.sh"
     text = setup.read_text()
-    setup.write_text(text.replace("--scheme alone", f"--scheme alone {' '.join(TINY)}"))
+    setup.write_text(text.replace("runs/bikes --set", f"runs/bikes {' '.join(TINY)} --set"))
     (tmp_path / "bin").mkdir()
     program = tmp_path / "bin" / "cmust"
     program.write_text(f'#!/bin/sh\nexec {sys.executable} -m cmust "$@"\n')
@@ -58,10 +62,10 @@ def sh(place: Path, *arguments: str, code: int = 0) -> str:
     environment = {**os.environ, "PATH": path, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(["sh", *arguments], cwd=place, env=environment, capture_output=True, text=True)
     assert done.returncode == code, done.stderr
-    return done.stderr
+    return done.stdout + done.stderr
 
 
-def test_a_model_then_two_nights(place: Path) -> None:
+def test_a_model_then_two_nights_and_an_update(place: Path) -> None:
     sh(place, "setup.sh")
     sh(place, "daily.sh", "2024-04-13")
     first = (place / "forecasts" / "2024-04-13.csv").read_bytes()
@@ -70,7 +74,7 @@ def test_a_model_then_two_nights(place: Path) -> None:
     assert len(table) == 24 * 4 and set(table.node) == {"bridge", "harbour", "market", "station"}
     hours = pd.date_range("2024-04-14", periods=24, freq="h")
     assert (table.time.unique() == hours).all()
-    expected = Forecaster.from_pretrained(place / "model").predict(open_city(place / "history.zarr.zip"), "bikes")
+    expected = Forecaster.load(place / "runs" / "bikes").predict(open_city(place / "history.zarr.zip"), "bikes")
     found = table.pivot(index="time", columns="node", values="value")[expected.node.values].to_numpy()
     np.testing.assert_allclose(found, expected.values, rtol=1e-4, atol=1e-4)
 
@@ -79,3 +83,7 @@ def test_a_model_then_two_nights(place: Path) -> None:
     assert "error: " in sh(place, "daily.sh", "2024-04-15", code=2)
     assert sorted(place.rglob("*.csv")) == before
     assert (place / "forecasts" / "2024-04-13.csv").read_bytes() == first
+
+    shutil.copy(ROOT / "examples" / "own_city" / "counters.csv", place)
+    assert "plain MAE on fresh data" in sh(place, "update.sh", "2024-04-15")
+    assert "has no new data" in sh(place, "update.sh", "2024-04-11", code=2)

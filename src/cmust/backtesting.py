@@ -6,21 +6,19 @@ Shapes: S steps of a task, F forecast steps, N nodes.
 
 import json
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
-from cmust import __version__
 from cmust.city import City, Task
 from cmust.clock import day_of_week, second_of_day
-from cmust.errors import RunError
 from cmust.files import write_text
 from cmust.forecaster import Forecaster
 from cmust.holidays import Days, holidays_of
-from cmust.machine import command_line
+from cmust.machine import provenance
 from cmust.naive import NAIVE
 from cmust.origins import Batch, forecasts_from, unseen_origins
 from cmust.run import Run
@@ -59,25 +57,20 @@ def backtest(
 
     Raises:
         CityError: the data does not fit the model, or the holidays cannot be read.
-        RunError: the run is not finished, or there is too little data that is new to the model.
+        RunError: the run is not finished, or no task has enough data that is new to its model.
     """
     version, _ = Run(run).pointer()
     forecaster = Forecaster.load(run, version)
     days = holidays_of(city, holidays)
-    tasks = {
-        name: _backtest_task(forecaster, task, origins, days, progress)
-        for name, (task, origins) in unseen_origins(forecaster, city, since, until).items()
-    }
+    found, left_out = unseen_origins(forecaster, city, since, until, needs=lambda task: forecaster.config.horizon)
+    tasks = {name: _backtest_task(forecaster, task, origins, days, progress) for name, (task, origins) in found.items()}
     content = {
         "schema": SCHEMA,
-        "made": {
-            "when": datetime.now(UTC).isoformat(timespec="seconds"),
-            "command": command or command_line(),
-            "version": __version__,
-        },
+        "made": provenance(command, torch.device("cpu")),
         "city": {"name": city.name, "synthetic": city.synthetic},
         "version": version,
         "tasks": tasks,
+        "left_out": left_out,
         "forgetting": forgetting(Run(run).history()),
     }
     write_text(Path(run) / FILE, json.dumps(content, indent=1) + "\n")
@@ -116,8 +109,6 @@ def _backtest_task(
     forecaster: Forecaster, task: Task, origins: range, days: Days | None, progress: Progress
 ) -> dict[str, Any]:
     origins = range(origins.start, origins.stop - forecaster.config.horizon + 1)
-    if not origins:
-        raise RunError(f"task {task.name!r} has no window that ends by {task.time[-1]}; give newer data")
     systems = {OURS: forecaster.forecast, **NAIVE}
     errors = {name: StepErrors(task.n_steps, forecaster.config.horizon, task.n_nodes) for name in systems}
     done = 0

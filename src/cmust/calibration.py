@@ -5,21 +5,20 @@ Shapes: O origins, F forecast steps, N nodes, C channels, M = N * C series.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
-from cmust import __version__
 from cmust.city import City, Task
-from cmust.errors import ConfigError, RunError
+from cmust.errors import ConfigError
 from cmust.forecaster import Forecaster
 from cmust.intervals.conformal import Adaptation, Bounds, Groups, Scale, adaptive_bounds, node_groups
 from cmust.intervals.coverage import interval_scores
 from cmust.intervals.state import FILE, TaskIntervals, bounds, write_intervals
-from cmust.machine import command_line
+from cmust.machine import provenance
 from cmust.naive import weekly_average
 from cmust.origins import forecasts_from, unseen_origins
 from cmust.run import Run
@@ -58,16 +57,22 @@ def calibrate(
     Raises:
         CityError: the data does not fit the model.
         ConfigError: a level is not between 0 and 1.
-        RunError: the run is not finished, or there is too little data that is new to the model.
+        RunError: the run is not finished, or no task has enough data that is new to its model.
     """
     chosen = adaptation or Adaptation()
     if not chosen.levels or not all(0 < level < 1 for level in chosen.levels):
         raise ConfigError(f"levels are {chosen.levels}; each has to lie between 0 and 1, such as 0.9")
     version, _ = Run(run).pointer()
     forecaster = Forecaster.load(run, version)
+    found, left_out = unseen_origins(
+        forecaster,
+        city,
+        since,
+        until,
+        needs=lambda task: chosen.first_days * task.steps_per_day + forecaster.config.horizon,
+    )
     states, tasks = {}, {}
-    for name, (task, origins) in unseen_origins(forecaster, city, since, until).items():
-        _check_length(forecaster, task, origins, chosen)
+    for name, (task, origins) in found.items():
         forecasts, truth = _collect(forecaster, task, origins, progress)
         made = {system: _calibrated(forecaster, task, each, truth, chosen) for system, each in forecasts.items()}
         ours = made[OURS]
@@ -82,15 +87,12 @@ def calibrate(
             "systems": {system: each.scores(truth, chosen) for system, each in made.items()},
         }
     content = {
-        "made": {
-            "when": datetime.now(UTC).isoformat(timespec="seconds"),
-            "command": command or command_line(),
-            "version": __version__,
-        },
+        "made": provenance(command, torch.device("cpu")),
         "city": {"name": city.name, "synthetic": city.synthetic},
         "version": version,
         "adaptation": {**vars(chosen), "levels": list(chosen.levels)},
         "tasks": tasks,
+        "left_out": left_out,
     }
     write_intervals(Path(run) / FILE, {**content, "states": {name: each.to_json() for name, each in states.items()}})
     return content
@@ -144,16 +146,6 @@ def _collect(
         progress(task.name, done, len(origins))
     forecasts = {name: np.concatenate([batch.forecasts[name] for batch in batches]) for name in systems}
     return forecasts, np.concatenate([batch.truth for batch in batches])
-
-
-def _check_length(forecaster: Forecaster, task: Task, origins: range, adaptation: Adaptation) -> None:
-    needed = adaptation.first_days * task.steps_per_day + forecaster.config.horizon
-    if len(origins) < needed:
-        raise RunError(
-            f"task {task.name!r} has {len(origins)} steps that are new to its model, from {task.time[origins.start]} "
-            f"to {task.time[-1]}; calibration needs {needed} ({adaptation.first_days} days and a horizon): give "
-            f"newer data"
-        )
 
 
 def _describe_groups(task: Task, group: Groups) -> list[dict[str, Any]]:

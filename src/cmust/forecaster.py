@@ -234,7 +234,8 @@ class Forecaster:
         """
         known = read_intervals(self.home / INTERVALS) if self.home else {}
         place = f"run {self.home}" if self.home else "this forecaster, which is not of a run folder,"
-        remedy = f"make them with `cmust calibrate {self.home or 'RUN'} CITY`"
+        command = f"cmust calibrate {self.home or 'RUN'} CITY"
+        remedy = f"make them with `{command}`"
         if task not in known:
             raise RunError(f"{place} has no calibrated intervals of task {task!r}; {remedy}")
         if known[task].model != self.identity(task):
@@ -244,7 +245,7 @@ class Forecaster:
         if known[task].until >= at:
             raise RunError(
                 f"the intervals of task {task!r} in {place} have seen the truth up to {known[task].until}, a forecast "
-                f"from {at} must not; {remedy} --until {at}"
+                f"from {at} must not; make earlier ones with `{command} --until {at}`, which take the place of these"
             )
         if not known[task].fits(self.config.horizon, len(self.tasks[task].about["nodes"])):
             raise RunError(f"the intervals of task {task!r} in {place} are of other places or steps; {remedy}")

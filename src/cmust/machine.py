@@ -29,8 +29,10 @@ def provenance(command: str | None, device: torch.device) -> dict[str, Any]:
 
 
 def command_line() -> str:
-    """How this program was started, without the folder it lies in."""
-    return " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    """How this program was started, without the folder it lies in; ``python -m cmust`` as ``cmust``."""
+    program = Path(sys.argv[0])
+    name = program.parent.name if program.name == "__main__.py" else program.name
+    return " ".join([name, *sys.argv[1:]])
 
 
 def describe_machine(device: torch.device) -> str:

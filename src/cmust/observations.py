@@ -81,8 +81,8 @@ def _only_task(forecaster: Forecaster, task: str | None, source: str) -> str:
     names = [task] if task is not None else list(forecaster.tasks)
     if len(names) > 1:
         raise CityError(
-            f"{source} has no column 'task', and the run has {', '.join(names)}; say which task it holds, or add the "
-            f"column"
+            f"{source} has no column 'task', and the run has {', '.join(names)}; say which task it holds "
+            f"(--task NAME), or add the column"
         )
     return names[0]
 

@@ -51,8 +51,12 @@ def forecasts_from(
 
 
 def unseen_origins(
-    forecaster: Forecaster, city: City, since: str | None = None, until: str | None = None
-) -> dict[str, tuple[Task, range]]:
+    forecaster: Forecaster,
+    city: City,
+    since: str | None = None,
+    until: str | None = None,
+    needs: Callable[[Task], int] = lambda task: 1,
+) -> tuple[dict[str, tuple[Task, range]], dict[str, str]]:
     """Per task of the run that the city has: its data before ``until``, and the origins from which all that is forecast
     is new to the model.
 
@@ -64,35 +68,43 @@ def unseen_origins(
         city: the one it was trained on, or newer data of the same places.
         since: local time from which on forecasts begin, no earlier than what is new; that when not given.
         until: local time from which on no truth is used: steps that end later are left out.
+        needs: how many new steps a task has to have.
+
+    Returns:
+        The tasks with enough that is new, and why others are left out.
 
     Raises:
         CityError: a time cannot be read.
-        RunError: the city has none of the run's tasks, it is not known what the model has seen, ``since`` is too early,
-            or nothing is new.
+        RunError: the city has none of the run's tasks, it is not known what the model has seen, or no task has enough
+            that is new.
     """
     names = forecaster.tasks_in(city)
     if not names:
         raise RunError(f"city {city.name!r} has none of the run's tasks {', '.join(forecaster.tasks)}")
     ends = _seen_until(forecaster, city, names)
-    found = {}
+    found, left_out = {}, {}
     for name in names:
         task = forecaster.task_of(city, name)
         first = max(seconds_after(task, ends[name]) // task.interval + 1, forecaster.config.input_steps)
         # The first step that begins at or after since, and the steps that have ended by until.
         begin = first if since is None else -(-seconds_after(task, since) // task.interval)
         end = task.n_steps if until is None else min(seconds_after(task, until) // task.interval, task.n_steps)
+        count, needed = max(end - begin, 0), needs(task)
         if begin < first:
-            raise RunError(
+            left_out[name] = (
                 f"the model of task {name!r} has seen data up to {ends[name]}; --since {since} is not after it"
             )
-        if begin >= end:
-            raise RunError(
-                f"task {name!r} has no step from {since or ends[name]} to {until or task.time[-1]} that its model has "
-                f"not seen; give newer data"
+        elif count < needed:
+            left_out[name] = (
+                f"task {name!r} has {count} steps from {since or ends[name]} to {until or task.time[-1]} that are new "
+                f"to its model, {needed} are needed ({needed / task.steps_per_day:.1f} days): give newer data"
             )
-        after = task.time[0] + np.timedelta64(task.interval, "s") * end
-        found[name] = task.select(time=slice(None, after)), range(begin, end)
-    return found
+        else:
+            after = task.time[0] + np.timedelta64(task.interval, "s") * end
+            found[name] = task.select(time=slice(None, after)), range(begin, end)
+    if not found:
+        raise RunError(next(iter(left_out.values())))
+    return found, left_out
 
 
 def _seen_until(forecaster: Forecaster, city: City, names: Sequence[str]) -> dict[str, np.datetime64]:

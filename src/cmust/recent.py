@@ -70,7 +70,7 @@ def recent_steps(
         raise CityError(
             f"task {task.name!r}: {missing.mean():.0%} of the observations in the {input_steps} steps before {moment} "
             f"are missing (the data goes from {task.time[0]} to {task.time[-1]}), at most {max_missing:.0%} may be; "
-            f"give newer data or an earlier time, or allow more with max_missing"
+            f"give newer data or an earlier time, or allow more (--max-missing)"
         )
     time = task.time[0] + step * np.arange(begin, origin + horizon)
     return Recent(replace(task, values=values, time=time), missing.mean((0, 2)).astype(np.float32))

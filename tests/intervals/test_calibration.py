@@ -46,7 +46,7 @@ def result(run: Path):
 def test_it_begins_after_what_chose_the_model(run: Path) -> None:
     forecaster = Forecaster.load(run)
     windows = make_windows(city(), "purged", 4, 3)
-    for name, (task, origins) in unseen_origins(forecaster, city()).items():
+    for name, (task, origins) in unseen_origins(forecaster, city())[0].items():
         last_seen = int(windows[name].split.starts["validation"][-1]) + 4 + 3 - 1
         assert origins == range(last_seen + 1, task.n_steps)
     # What the model says itself comes first.
@@ -55,13 +55,14 @@ def test_it_begins_after_what_chose_the_model(run: Path) -> None:
         known = task.select(time=slice(None, until + np.timedelta64(task.interval, "s")))
         about = {"from": str(task.time[0]), "until": str(until), "fingerprint": data_fingerprint(known)}
         forecaster.tasks[name].about["seen"] = about
-    found = unseen_origins(forecaster, city())
+    found, left_out = unseen_origins(forecaster, city())
+    assert left_out == {}
     assert found["trips"][1] == range(241, 252) and found["visits"][1] == range(111, 130)
     # A coarse step that has not ended is not known; one that has begun is no first step.
-    until = unseen_origins(forecaster, city(), until=str(START + 247 * STEP))
+    until, _ = unseen_origins(forecaster, city(), until=str(START + 247 * STEP))
     assert until["trips"][1] == range(241, 247) and until["trips"][0].n_steps == 247
     assert until["visits"][1] == range(111, 123)
-    since = unseen_origins(forecaster, city(), since=str(START + 243 * STEP))
+    since, _ = unseen_origins(forecaster, city(), since=str(START + 243 * STEP))
     assert since["trips"][1] == range(243, 252) and since["visits"][1] == range(122, 130)
 
 
@@ -71,7 +72,7 @@ def test_data_of_another_city_or_from_too_early_is_refused(run: Path) -> None:
         calibrate(run, other)
     with pytest.raises(RunError, match=r"--since .* is not after it"):
         calibrate(run, city(), since=str(START + 60 * STEP))
-    with pytest.raises(RunError, match=r"calibration needs 51 \(4 days and a horizon\)"):
+    with pytest.raises(RunError, match=r"are new to its model, 51 are needed \(4\.2 days\)"):
         calibrate(run, city(), until=str(START + 230 * STEP))
     with pytest.raises(RunError, match="none of the run's tasks"):
         calibrate(run, tiny_city(tiny_task("metro")))
@@ -81,13 +82,21 @@ def test_data_of_another_city_or_from_too_early_is_refused(run: Path) -> None:
         calibrate(run, city(), adaptation=FAST, until="soon")
 
 
+def test_a_task_with_too_little_that_is_new_is_left_out(run: Path) -> None:
+    whole = city()
+    late = whole.with_task(whole.tasks["visits"].select(time=slice(None, START + 214 * STEP)))
+    result = calibrate(run, late, adaptation=FAST, command="test")
+    assert list(result["tasks"]) == ["trips"] == list(read_intervals(run / "intervals.json"))
+    assert list(result["left_out"]) == ["visits"] and "9 are needed (1.5 days)" in result["left_out"]["visits"]
+
+
 def test_scores_by_predicting_from_every_origin(tmp_path: Path) -> None:
     """Calibrated up to each origin in turn, the forecast's own intervals give the reported coverage."""
     data, run = tiny_city(tiny_task("trips")), tmp_path / "run"
     tiny_fit(run, data, **QUICK)
     result = calibrate(run, data, adaptation=FAST)
     task = data.tasks["trips"]
-    origins = unseen_origins(Forecaster.load(run), data)["trips"][1]
+    origins = unseen_origins(Forecaster.load(run), data)[0]["trips"][1]
     inside, width, count = 0, 0.0, 0
     for origin in origins[12 + 3 :]:
         at = str(task.time[origin])

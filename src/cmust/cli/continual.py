@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cmust.cli.arguments import RunFolder, shown_command
+from cmust.cli.arguments import RunFolder, names, shown_command
 
 CityOption = Annotated[
     Path, typer.Option("--city", metavar="CITY", help="A city file, NAME.zarr.zip.", show_default=False)
@@ -78,12 +78,8 @@ def adapt(
             **settings,
         )
     show_adaptation(done.record, Console())
+    assert done.version is not None  # what is adapted in a run folder is a version of it
     typer.echo(_in_force(run, done.version))
-
-
-def _in_force(run: Path, version: int | None) -> str:
-    back = shown_command("versions", run, "--use", "N")
-    return f"version {version} of {run} is in force; the one before: {back}"
 
 
 def update(
@@ -113,10 +109,9 @@ def update(
     from cmust.cli.continued import show_update
     from cmust.cli.progress import training_watcher
 
-    names = None if tasks is None else [name.strip() for name in tasks.split(",")]
     settings = _training(changes)
     with training_watcher() as watcher:
-        done = carry_out(run, open_city(city), tasks=names, accelerator=accelerator, watcher=watcher, **settings)
+        done = carry_out(run, open_city(city), tasks=names(tasks), accelerator=accelerator, watcher=watcher, **settings)
     show_update(done.record, Console())
     if done.version is None:
         typer.echo("nothing is better than what is in force, which stays")
@@ -167,6 +162,15 @@ def versions(
         show_comparison(compare_versions(run, *compare, data), compare, Console())
     else:
         show_versions(list_versions(run), Console())
+
+
+def _in_force(run: Path, version: int) -> str:
+    """Which version is used from now on, and how to go back."""
+    from cmust.run import Run, read_json
+
+    about = Run(run).version_folder(version) / "version.json"
+    back = shown_command("versions", run, "--use", read_json(about, f"{about} is missing")["parent"])
+    return f"version {version} of {run} is in force; back to the one before: {back}"
 
 
 def add_to(app: typer.Typer) -> None:

@@ -9,6 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from cmust.cli.progress import duration
+from cmust.cli.tables import print_left_out
 from cmust.continual.versions import Version
 from cmust.report.console import score_table
 from cmust.report.scores import MASKED_MAE, NOTHING, PLAIN_MAE, label, show_number
@@ -18,6 +19,9 @@ def show_adaptation(record: dict[str, Any], console: Console) -> None:
     """Scores beside the naive forecasts, and what they cost."""
     if record["tasks"]:
         console.print(score_table(record, (PLAIN_MAE, MASKED_MAE)))
+    else:
+        told = "no scores: nothing was trained, and nothing follows the history; --until TIME keeps its end for them"
+        console.print(told, markup=False, highlight=False, soft_wrap=True)
     if not record["costs"]:
         return
     table = _table("cost", "system", "epochs", "best", "updates", "weights trained", "time")
@@ -42,8 +46,10 @@ def show_update(record: dict[str, Any], console: Console) -> None:
         before = fresh["before"]
         table.add_row(name, before["from"][:10], before["until"][:10], *scores, task["kept"].replace("_", " "))
     console.print(table)
-    for name, reason in record["left_out"].items():
-        console.print(f"left out: {name}: {reason}", markup=False, highlight=False, soft_wrap=True)
+    if revised := [name for name, task in record["tasks"].items() if task["revised"]]:
+        told = f"note: of {', '.join(revised)} the city holds other values than the run has seen; it went on with these"
+        console.print(told, markup=False, highlight=False, soft_wrap=True)
+    print_left_out(record["left_out"], console)
 
 
 def show_versions(versions: Sequence[Version], console: Console) -> None:

@@ -102,7 +102,7 @@ class LineWatcher:
         """Say what is to be done."""
         self._course = Course(phases, updates)
         self._epochs = {phase.name: phase.epochs for phase in phases}
-        self._say(f"{len(phases)} phases, at most {self._course.total} updates")
+        self._say(f"{_counted(len(phases), 'phase')}, at most {_counted(self._course.total, 'update')}")
 
     def update(self, phase: Phase, epoch: int) -> None:
         """Count."""
@@ -172,6 +172,10 @@ def duration(seconds: float) -> str:
     return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
 
 
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
+
+
 def _begun(value: T | None) -> T:
     assert value is not None, "training tells its plan before anything else"
     return value
@@ -190,7 +194,8 @@ def _losses(event: dict[str, Any]) -> str:
 
 
 def _phase_line(event: dict[str, Any]) -> str:
+    epochs, updates = _counted(event["epochs"], "epoch"), _counted(event["updates"], "update")
     return (
-        f"done: {event['phase']}: {event['epochs']} epochs (best {event['best_epoch']}), {event['updates']} updates, "
+        f"done: {event['phase']}: {epochs} (best {event['best_epoch']}), {updates}, "
         f"frozen {100 * event['frozen_share']:.1f} %, {duration(event['seconds'])}"
     )

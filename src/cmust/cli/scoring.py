@@ -124,7 +124,7 @@ def calibrate(
 
     import cmust
     from cmust.cli.progress import scoring_progress
-    from cmust.cli.tables import coverage_table
+    from cmust.cli.tables import coverage_table, print_left_out
     from cmust.intervals.conformal import Adaptation
 
     adaptation = Adaptation(levels=tuple(level or Adaptation.levels), first_days=first_days)
@@ -132,7 +132,9 @@ def calibrate(
         result = cmust.calibrate(
             run, cmust.open_city(city), adaptation=adaptation, since=since, until=until, progress=progress
         )
-    Console().print(coverage_table(result))
+    console = Console()
+    console.print(coverage_table(result))
+    print_left_out(result["left_out"], console)
     use = shown_command("forecast", run, city, "--level", f"{adaptation.levels[-1]:g}")
     typer.echo(f"wrote {run / 'intervals.json'}; use it with: {use}")
 

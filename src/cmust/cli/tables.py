@@ -8,10 +8,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from cmust.report.scores import label, show_number
+from cmust.report.scores import NOTHING, label, show_number
 
 SHOWN = ("cmust", "weekly_average", "scaled_weekly_average")
-NOTHING = "—"
 
 
 def coverage_table(result: dict[str, Any]) -> Table:
@@ -53,6 +52,13 @@ def print_backtest(result: dict[str, Any], console: Console, places: int = 5) ->
             )
     if result["forgetting"]:
         console.print(_forgetting(result["forgetting"]))
+    print_left_out(result["left_out"], console)
+
+
+def print_left_out(reasons: dict[str, str], console: Console) -> None:
+    """Which tasks something was not done for, and why."""
+    for name, reason in reasons.items():
+        console.print(f"left out: {name}: {reason}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _errors(rows: Iterable[tuple[str, dict[str, Any]]]) -> Table:

@@ -44,7 +44,7 @@ def compare_versions(run: Path | str, one: int, two: int, city: City | None = No
 def _later(
     pair: tuple[Forecaster, Forecaster], city: City, name: str, seen: list[str | None]
 ) -> list[dict[str, Any]] | None:
-    if None in seen or pair[0].tasks[name].about.get("reads", name) not in {*city.tasks}:
+    if None in seen or name not in pair[0].tasks_in(city):
         return None
     task = pair[0].task_of(city, name)
     begin = max(int(np.searchsorted(task.time, np.datetime64(until), side="right")) for until in seen)

@@ -119,12 +119,14 @@ class Grown:
         windows: split for an update, with the new seasonal expectation.
         shape: of the new profile; None without one.
         head: a copy of its own, to be trained on.
+        revised: whether the data that the run has seen has other values here.
     """
 
     task: Task
     windows: Windows
     shape: Shape | None
     head: Head
+    revised: bool
 
 
 def _grown(before: Forecaster, city: City, tasks: Sequence[str] | None) -> tuple[dict[str, Grown], dict[str, str]]:
@@ -159,7 +161,15 @@ def _grow(before: Forecaster, city: City, name: str) -> Grown:
     if config.seasonal:
         shape, windows = shaped(windows, task.time, task.interval)
         head.power.fill_(shape.power or 0.0)
-    return Grown(task, windows, shape, head)
+    return Grown(task, windows, shape, head, _revised(task, model.about["seen"]))
+
+
+def _revised(task: Task, seen: dict[str, Any]) -> bool:
+    """Whether what the run has seen of a task has other values now: late arrivals and corrections, or another city.
+    Where its beginning has been left out there is nothing to compare.
+    """
+    begin, end = np.datetime64(seen["from"]), np.datetime64(seen["until"]) + np.timedelta64(task.interval, "s")
+    return task.time[0] <= begin and data_fingerprint(task.select(time=slice(begin, end))) != seen["fingerprint"]
 
 
 def _updated(
@@ -210,20 +220,17 @@ def _choose(before: Forecaster, grown: Grown, outcome: Outcome) -> tuple[TaskMod
     model, fresh = before.tasks[name], split.starts["test"]
     fresh_begins = int(fresh[0]) + grown.windows.input_steps
     tables = seasonal_tables(task, grown.windows, grown.shape, fresh_begins)
-    weights = outcome.weights[name]
-    candidates = {BEFORE: model, PROFILE: replace(model, head=grown.head)}
-    head = copy.deepcopy(grown.head)
+    profile = replace(model, head=grown.head, average=tables.average, profile=tables.profile)
+    weights, head = outcome.weights[name], copy.deepcopy(grown.head)
     head.load_state_dict(weights["head"])
     trunk = load_trunk(before.config, before.slots_per_day, weights["trunk"])
-    candidates[UPDATED] = replace(model, trunk=trunk, head=head.eval())
-    scores = {}
-    for kind, candidate in candidates.items():
-        if kind != BEFORE:
-            candidates[kind] = candidate = replace(candidate, average=tables.average, profile=tables.profile)
-        windows = with_task(before, name, candidate).windows(task)
-        scores[kind] = window_scores(candidate, task, windows, fresh)
+    candidates = {BEFORE: model, PROFILE: profile, UPDATED: replace(profile, trunk=trunk, head=head.eval())}
+    scores = {
+        kind: window_scores(candidate, task, with_task(before, name, candidate).windows(task), fresh)
+        for kind, candidate in candidates.items()
+    }
     kept = min(scores, key=lambda kind: scores[kind]["plain_mae"])
-    record = {"kept": kept, "fresh": scores, "new_from": model.about["seen"]["until"]}
+    record = {"kept": kept, "fresh": scores, "new_from": model.about["seen"]["until"], "revised": grown.revised}
     if kept == BEFORE:
         return model, record
     final = seasonal_tables(task, grown.windows, grown.shape, task.n_steps)

@@ -65,10 +65,11 @@ def _drift(task: TaskBacktest, best: str) -> str:
 
 
 def _rows(name: str, task: TaskBacktest, tables: tuple[str, ...], systems: list[str]) -> str:
-    """The rows of some of a task's tables."""
+    """The rows of some of a task's tables; none of holidays where all days are of one kind."""
     rows: list[str] = []
     for by in tables:
-        for at, row in enumerate(task.by.get(by, [])):
+        found = task.by.get(by, [])
+        for at, row in enumerate(found if by != "holiday" or len(found) > 1 else []):
             title = f'<th scope="rowgroup">{escape(name)}</th>' if not rows else "<th></th>"
             rows.append(f"<tr>{title}{_row(by if at == 0 else '', row, systems)}</tr>")
     return f"<tbody>{''.join(rows)}</tbody>" if rows else ""

@@ -32,14 +32,14 @@ function keyLine(style) {
     svg('line', { x1: 0, x2: 26, y1: 5, y2: 5, stroke: style.colour, 'stroke-width': style.width, 'stroke-dasharray': style.dash }));
 }
 
-/** The path of a series, broken where values are missing; a value alone between gaps becomes a dot. */
+/** The path of a series, broken where values are missing; a value alone between gaps becomes a dash. */
 function curve(values, x, y) {
   let path = '';
   values.forEach((value, i) => {
     if (!known(value)) return;
     const joined = i > 0 && known(values[i - 1]);
     path += `${joined ? 'L' : 'M'}${x(i).toFixed(1)} ${y(value).toFixed(1)}`;
-    if (!joined && !known(values[i + 1])) path += 'h.01';
+    if (!joined && !known(values[i + 1])) path += 'm-3 0h6';
   });
   return path;
 }
