@@ -135,9 +135,11 @@ def test_records_of_other_weights_are_left_out_task_by_task(run_folder: Path) ->
     assert (
         "The calibration of taxi is of weights that are no longer in force. Make it with cmust calibrate" in page.text
     )
-    assert page.text.count("The scores are of another version than the one in force.") == 3
+    assert page.text.count("The evaluation of taxi is of weights that are no longer in force.") == 1
+    assert [bool(task["systems"]) for task in page.data["tasks"]] == [True, True]
     add_backtest(run_folder, version=2)
     add_intervals(run_folder, version=2)
+    (run_folder / "evaluation.json").write_text(json.dumps(read(run_folder / "evaluation.json") | {"version": 2}))
     assert "no longer in force" not in page_of(run_folder).text
     for version in (None, 7):  # from before it was recorded, and of a version that does not exist
         backtest = read(run_folder / "backtest.json") | {"version": version}

@@ -150,19 +150,17 @@ def prepare(forecaster: Forecaster, city: City, wish: Wish, seed: int) -> Newcom
         shape = shape_of(forecaster.model(wish.like or "").about)
     elif config.seasonal:
         shape, windows = shaped(windows, task.time, task.interval)
+    known = forecaster.star or Star({}, {})
     if wish.like is None:
-        parts = make_head(config, task, windows, seed, shape.power if shape else 0.0)
-        frozen = forecaster.star.frozen if forecaster.star else {}
-        weights = forecaster.star.weights if forecaster.star else {}
+        parts, weights = make_head(config, task, windows, seed, shape.power if shape else 0.0), known.weights
     else:
         model = forecaster.model(wish.like)
         parts = HeadParts(moved_head(model.head, model.encoder, task, split.train_steps), model.encoder, None)
         if shape is not None:
             parts.head.power.fill_(shape.power or 0.0)
         windows = replace(windows, scaler=Scaler(parts.head.mean, parts.head.std))
-        frozen = forecaster.star.frozen if forecaster.star else {}
         weights = model.trunk.state_dict()
-    star = _complete(forecaster, Star(weights, frozen), task.n_channels, seed)
+    star = _complete(forecaster, Star(weights, known.frozen), task.n_channels, seed)
     if wish.train == "prompt":
         star = Star(star.weights, {name: torch.ones_like(weights[name], dtype=torch.bool) for name in weights})
     return Newcomer(task, windows, shape, parts, star)

@@ -169,7 +169,8 @@ def _revised(task: Task, seen: dict[str, Any]) -> bool:
     Where its beginning has been left out there is nothing to compare.
     """
     begin, end = np.datetime64(seen["from"]), np.datetime64(seen["until"]) + np.timedelta64(task.interval, "s")
-    return task.time[0] <= begin and data_fingerprint(task.select(time=slice(begin, end))) != seen["fingerprint"]
+    whole = bool(task.time[0] <= begin)
+    return whole and data_fingerprint(task.select(time=slice(begin, end))) != seen["fingerprint"]
 
 
 def _updated(

@@ -20,7 +20,7 @@ from cmust.report.phases import Phase, phases_of
 from cmust.report.reading import RunFiles, read_run
 from cmust.report.tables import frozen_table, phase_table, scores_section
 from cmust.report.versions import lineage
-from cmust.report.words import not_yet
+from cmust.report.words import not_yet, outdated
 
 SCRIPTS = ("base.js", "chart.js", "city.js", "errors.js", "backtest.js", "intervals.js", "training.js", "main.js")
 """In the order in which they are joined into the page's one script."""
@@ -54,7 +54,7 @@ def render(run: RunFiles) -> str:
     script = "(() => {\n'use strict';\n" + "\n".join(_asset(name) for name in SCRIPTS) + "})();\n"
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
     city, synthetic = _city(run)
-    unscored = not_yet(run.folder, _unscored(run), _EVALUATE)
+    unscored = _unscored(run)
     return Template(_asset("page.html")).substitute(
         script_hash=digest,
         style=_asset("page.css"),
@@ -64,7 +64,7 @@ def render(run: RunFiles) -> str:
         city=html.escape(city),
         synthetic=_SYNTHETIC if synthetic else "",
         facts=_facts(run),
-        scores=scores_section(run.evaluation) if run.evaluation else unscored,
+        scores=_old_scores(run) + scores_section(run.evaluation) if run.evaluation else unscored,
         city_view=_city_view(run),
         errors_view=_ERRORS if run.evaluation and run.evaluation.tasks else unscored,
         backtest=backtest_section(run.folder, run.backtest, run.stale.get("backtest.json", ())),
@@ -164,13 +164,21 @@ def _words(value: Any, command: bool) -> str:
 
 
 def _unscored(run: RunFiles) -> str:
-    other = (run.folder / "evaluation.json").is_file()
-    return "The scores are of another version than the one in force." if other else "Not evaluated yet."
+    return _old_scores(run) or not_yet(run.folder, "Not evaluated yet.", _EVALUATE)
+
+
+def _old_scores(run: RunFiles) -> str:
+    """Which tasks are scored with weights that are no longer in force, and which are not scored beside others."""
+    stale = run.stale.get("evaluation.json", ())
+    told = outdated(run.folder, "evaluation", stale, _EVALUATE)
+    scored = {*stale, *(run.evaluation.tasks if run.evaluation else ())}
+    missing = [name for name in run.model.tasks if name not in scored] if run.model and scored else []
+    return told + (not_yet(run.folder, f"Not evaluated yet: {', '.join(missing)}.", _EVALUATE) if missing else "")
 
 
 def _city_view(run: RunFiles) -> str:
     if run.evaluation is None:
-        return not_yet(run.folder, _unscored(run), _EVALUATE)
+        return _unscored(run)
     if not run.samples:
         return not_yet(run.folder, "The evaluation has no sample of forecasts (evaluation_sample.npz).", _EVALUATE)
     return (

@@ -12,7 +12,7 @@ from cmust.errors import RunError
 from cmust.report.checking import check_evaluation, read_object
 from cmust.report.history import History, read_history
 from cmust.report.layout import Backtest, Evaluation, Intervals, ModelFile
-from cmust.report.unseen import read_backtest, read_intervals
+from cmust.report.unseen import fresh_tasks, read_backtest, read_intervals
 from cmust.report.versions import VersionRecord, read_model, read_versions
 from cmust.run import Run
 
@@ -65,13 +65,10 @@ def read_run(folder: Path) -> RunFiles:
         raise RunError(f"{folder} is not a run folder: it has no config.json; give the folder that `cmust train` wrote")
     config = read_object(folder / "config.json")
     run = Run(folder)
-    current, _ = run.pointer()
     model = read_model(run.version_model() / "model.json")
-    evaluation = _read_evaluation(run.evaluation_file, current)
-    if evaluation is not None and model is not None:
-        _check_same_places(folder, evaluation, model)
-    samples = {} if evaluation is None else _read_samples(folder / "evaluation_sample.npz", evaluation)
     versions = read_versions(run, config) if model is not None else ()
+    evaluation, old_scores = _read_evaluation(run, model, versions)
+    samples = {} if evaluation is None else _read_samples(folder / "evaluation_sample.npz", evaluation)
     backtest, old_tests = read_backtest(folder / "backtest.json", model, versions)
     intervals, old_intervals = read_intervals(folder / "intervals.json", model, versions)
     return RunFiles(
@@ -84,14 +81,23 @@ def read_run(folder: Path) -> RunFiles:
         versions=versions,
         backtest=backtest,
         intervals=intervals,
-        stale={"backtest.json": old_tests, "intervals.json": old_intervals},
+        stale={"evaluation.json": old_scores, "backtest.json": old_tests, "intervals.json": old_intervals},
     )
 
 
-def _read_evaluation(path: Path, version: int) -> Evaluation | None:
-    """The scores of the version in force; those of another one count as not there."""
+def _read_evaluation(
+    run: Run, model: ModelFile | None, versions: tuple[VersionRecord, ...]
+) -> tuple[Evaluation | None, tuple[str, ...]]:
+    """The scores of weights in force, and the tasks that are scored with others; None where there are none."""
+    path = run.evaluation_file
     evaluation = check_evaluation(read_object(path), str(path)) if path.is_file() else None
-    return evaluation if evaluation is not None and evaluation.version == version else None
+    old: tuple[str, ...] = ()
+    if evaluation is not None and model is not None:
+        if evaluation.version != run.pointer()[0]:
+            evaluation, old = fresh_tasks(evaluation, versions)
+        if evaluation is not None:
+            _check_same_places(run.folder, evaluation, model)
+    return evaluation, old
 
 
 def _check_same_places(folder: Path, evaluation: Evaluation, model: ModelFile) -> None:

@@ -7,10 +7,10 @@ from typing import TypeVar
 from cmust.errors import RunError
 from cmust.intervals.state import read_document
 from cmust.report.checking import check_schema, checked, read_object
-from cmust.report.layout import Backtest, Intervals, ModelFile, TaskIntervals
+from cmust.report.layout import Backtest, Evaluation, Intervals, ModelFile, TaskIntervals
 from cmust.report.versions import VersionRecord, still_in_force
 
-R = TypeVar("R", Backtest, Intervals)
+R = TypeVar("R", Evaluation, Backtest, Intervals)
 
 BACKTEST, CALIBRATE = "cmust evaluate --rolling-origin", "cmust calibrate"
 
@@ -27,7 +27,7 @@ def read_backtest(
         return None, ()
     content = read_object(path)
     check_schema(content, str(path), f"run `{BACKTEST}` again")
-    backtest, old = _fresh(checked(Backtest, content, str(path)), versions)
+    backtest, old = fresh_tasks(checked(Backtest, content, str(path)), versions)
     for name, task in backtest.tasks.items() if backtest else ():
         _check_places(path, name, {row.name for row in task.by.get("place", [])}, model, BACKTEST)
     return backtest, old
@@ -44,7 +44,7 @@ def read_intervals(
     content = read_document(path)
     if model is None or content is None:
         return None, ()
-    intervals, old = _fresh(checked(Intervals, content, str(path)), versions)
+    intervals, old = fresh_tasks(checked(Intervals, content, str(path)), versions)
     for name, task in intervals.tasks.items() if intervals else ():
         _check_places(path, name, {node for group in task.groups for node in group.nodes}, model, CALIBRATE)
         _check_groups(f"{path}: tasks.{name}", task)
@@ -69,7 +69,8 @@ def _check_places(path: Path, name: str, places: Collection[str], model: ModelFi
         )
 
 
-def _fresh(record: R, versions: tuple[VersionRecord, ...]) -> tuple[R | None, tuple[str, ...]]:
+def fresh_tasks(record: R, versions: tuple[VersionRecord, ...]) -> tuple[R | None, tuple[str, ...]]:
+    """A record without the tasks whose weights are no longer in force, and those; None where nothing is left."""
     kept = still_in_force(versions, record.version)
     tasks = {name: task for name, task in record.tasks.items() if name in kept}
     fresh = record.model_copy(update={"tasks": tasks}) if tasks else None
