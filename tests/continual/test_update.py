@@ -11,7 +11,7 @@ import torch
 
 from cmust import Forecaster, adapt, evaluate, update
 from cmust.city import City
-from cmust.continual.update import Update
+from cmust.continual.update import Update, _revised
 from cmust.continual.versions import list_versions, use_version
 from cmust.errors import CityError, ConfigError, RunError
 from cmust.run import Run
@@ -42,6 +42,15 @@ def updated(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pa
     return run, update(run, whole_city(), command="test", watcher=watcher, **SETTINGS, **CPU), watcher
 
 
+def test_other_values_of_what_the_run_has_seen_are_noticed(trained: Path) -> None:
+    seen, task = Forecaster.load(trained).tasks["trips"].about["seen"], whole_city().tasks["trips"]
+    for step, revised in ((3, True), (300, False)):  # the latter is new
+        values = task.values.copy()
+        values[step] += 1
+        assert _revised(replace(task, values=values), seen) is revised
+    assert _revised(task.select(time=slice("2024-03-08", None)), seen) is False  # nothing to compare
+
+
 def test_what_is_better_on_fresh_data_is_kept(updated, trained: Path) -> None:
     run, done, watcher = updated
     before, files = Forecaster.load(trained), snapshot(trained)
@@ -54,7 +63,7 @@ def test_what_is_better_on_fresh_data_is_kept(updated, trained: Path) -> None:
         assert list(told["fresh"]) == KINDS
         scores = [told["fresh"][kind]["plain_mae"] for kind in KINDS]
         assert told["kept"] == KINDS[int(np.argmin(scores))]
-        assert told["new_from"] == before.tasks[name].about["seen"]["until"]
+        assert told["new_from"] == before.tasks[name].about["seen"]["until"] and told["revised"] is False
         time = whole_city().tasks[name].time
         assert {told["fresh"][kind]["from"] for kind in KINDS} == {str(time[276])}
         assert {told["fresh"][kind]["until"] for kind in KINDS} == {str(time[-1])}

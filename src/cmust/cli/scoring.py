@@ -80,8 +80,7 @@ def evaluate(
         console = Console()
         fitting = METRICS if console.width >= WIDE else (PLAIN_MAE, MASKED_MAE)
         console.print(score_table(evaluation, fitting))
-        hint = f"; look at it with: {shown_command('report', run)}" if (run / "config.json").exists() else ""
-        typer.echo(f"wrote {run / 'evaluation.json'}{hint}")
+        typer.echo(f"wrote {run / 'evaluation.json'}{_look(run)}")
 
 
 def _backtest(run: Path, city: Path, since: str | None, until: str | None, holidays: str | None) -> None:
@@ -96,7 +95,12 @@ def _backtest(run: Path, city: Path, since: str | None, until: str | None, holid
             run, cmust.open_city(city), since=since, until=until, holidays=holidays, progress=progress
         )
     print_backtest(result, Console())
-    typer.echo(f"wrote {run / 'backtest.json'}")
+    typer.echo(f"wrote {run / 'backtest.json'}{_look(run)}")
+
+
+def _look(run: Path) -> str:
+    """How to look at what was measured; a bundle has no report."""
+    return f"; look at it with: {shown_command('report', run)}" if (run / "config.json").exists() else ""
 
 
 def calibrate(
@@ -210,7 +214,9 @@ def report(
         typer.Option(help="The page to write; else report.html in the run folder.", show_default=False),
     ] = None,
 ) -> None:
-    """Write one offline HTML page about a run: scores, map, errors, training curves, frozen shares.
+    """Write one offline HTML page about a run: scores, map, errors, backtest, intervals, versions, training.
+
+    What the run has not come to yet stands on it as the command that makes it.
 
     Example: `cmust report runs/demo`
     """
