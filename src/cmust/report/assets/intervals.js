@@ -21,7 +21,7 @@ function intervalsView() {
     return {
       label: `${words[measure]} of ${100 * Number(level())} % intervals by time ahead, ${of.name}`, height: 250, count, low: covered ? undefined : 0,
       yTitle: covered ? `share of the truth inside ${+(100 * Number(level())).toFixed(3)} % intervals` : `${words[measure]}, ${of.unit}`, xTitle: 'time ahead',
-      yText: covered ? (v) => `${brief(100 * v)} %` : undefined,
+      yText: covered ? (v) => `${+(100 * v).toFixed(2)} %` : undefined,
       xTicks: Array.from({ length: count }, (_, i) => [i, duration((i + 1) * of.interval)]).filter(([i]) => i % every === 0),
       series: [...own.systems.map((s) => ({ label: `around ${s.label}`, values: values(s), ...styleOf(own.systems, s.key) })), ...(covered ? [wanted] : [])],
       tip: (i) => [`${duration((i + 1) * of.interval)} ahead`, own.systems.map((s) => [s.label, text(measure, values(s)[i])])],
