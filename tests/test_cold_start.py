@@ -12,7 +12,7 @@ from cmust.continual.versions import list_versions
 from tests.rolling.tiny import quick_prompts
 
 SCRIPT = Path(__file__).resolve().parents[1] / "examples" / "cold_start" / "commands.sh"
-SMALLER = {"4": "3", "20": "16", "training.start_epochs=10": "training.start_epochs=1"}
+SMALLER = {"4": "2", "20": "16", "training.start_epochs=10": "training.start_epochs=1"}
 """Weeks, places, epochs."""
 TINY = [
     *(f"--set=model.{name}=4" for name in ("d_obs", "d_s", "d_t", "d_p", "d_ts", "d_tod", "d_dow")),

@@ -10,7 +10,7 @@ import pytest
 import xarray as xr
 
 import cmust
-from cmust import Forecaster, adapt, evaluate
+from cmust import Forecaster, adapt, evaluate, update
 from cmust.continual.compare import compare_versions
 from cmust.continual.versions import changing, list_versions, use_version
 from cmust.errors import RunError
@@ -73,6 +73,13 @@ def test_rolling_back_and_going_on_from_there(run: Path) -> None:
         use_version(run, 4)
     with pytest.raises(RunError, match="has no version 0"):
         Forecaster.load(run, 0)
+
+
+def test_a_bundle_has_one_version(run: Path, tmp_path: Path) -> None:
+    Forecaster.load(run).save_pretrained(tmp_path / "bundle")
+    for change in (list_versions, lambda folder: update(folder, whole_city())):
+        with pytest.raises(RunError, match="is a bundle: it has one version only"):
+            change(tmp_path / "bundle")
 
 
 def test_everything_follows_the_version_in_force(run: Path) -> None:

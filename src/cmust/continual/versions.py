@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cmust.errors import CmustError
+from cmust.errors import CmustError, RunError
 from cmust.files import write_text
 from cmust.forecaster import Forecaster
 from cmust.run import FIRST, Run, read_json
@@ -174,6 +174,9 @@ def _finished(run: Path | str) -> Run:
     folder = Run(run)
     if not folder.finished:
         Forecaster.load(run)  # says what is missing
+        raise RunError(
+            f"{run} is a bundle: it has one version, and nothing is added to it; give the run folder it is of"
+        )
     return folder
 
 
