@@ -78,7 +78,7 @@ def test_rolling_back_and_going_on_from_there(run: Path) -> None:
 def test_a_bundle_has_one_version(run: Path, tmp_path: Path) -> None:
     Forecaster.load(run).save_pretrained(tmp_path / "bundle")
     for change in (list_versions, lambda folder: update(folder, whole_city())):
-        with pytest.raises(RunError, match="is a bundle: it has one version only"):
+        with pytest.raises(RunError, match="is a bundle: it has one version, and nothing is added to it"):
             change(tmp_path / "bundle")
 
 
