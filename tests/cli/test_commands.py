@@ -212,7 +212,7 @@ def test_forecast_prints_the_busiest_places(city: Path, trained: Path) -> None:
 
 def test_calibrate_then_forecast_with_intervals(city: Path, trained: Path, tmp_path: Path) -> None:
     assert "make them with `cmust calibrate" in error("forecast", trained, city, "--level", 0.9)
-    assert "needs 195 (4 days and a horizon)" in error("calibrate", trained, city)
+    assert "195 are needed (4.1 days)" in error("calibrate", trained, city)
     output = run("calibrate", trained, city, "--first-days", 1, "--level", 0.8)
     assert "coverage" in output and "weekly average" in output and "--level 0.8" in output
     tables = json.loads((trained / "intervals.json").read_text())["tasks"]
