@@ -4,9 +4,9 @@
     python -m benchmarks.scale --nodes 69 206 --steps 12    a quick look
 
 Every point is a process of its own: preset ``tuned``, one batch; forecasts of one window and training steps of a batch
-of 16, as the trainer does them (windows in parts), also with ``training.recompute``. Sizes whose training would need
-more than ``--most-gib`` are left out, by the peak of the size before. Then the epochs of one process with two threads
-beside two processes with one thread each, by ``cmust train`` under ``torchrun``. Results:
+of 16, as the trainer does them (windows in parts), also with ``training.recompute``. Sizes that would take longer than
+``--most-seconds`` or need more than ``--most-gib`` are left out, by the size before. Then the epochs of one process
+with two threads beside two processes with one thread each, by ``cmust train`` under ``torchrun``. Results:
 benchmarks/results/scale.json.
 """
 
@@ -77,16 +77,26 @@ def growth(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     sizes += [(arguments.nodes[0], steps) for steps in arguments.steps[1:]]
     results = []
     for mode in ("forecast", "train", "train, recomputed"):
-        peak = 0.0
+        before: dict[str, Any] = {}
         for nodes, steps in sizes:
-            if mode != "forecast" and peak > arguments.most_gib / 4 and steps == arguments.steps[0]:
-                continue  # the next size would not fit
+            if steps == arguments.steps[0] and before and _too_much(before, nodes, arguments):
+                continue
             rounds = arguments.rounds if nodes < 2000 else 1
             found = measured({"mode": mode, "nodes": nodes, "steps": steps, "rounds": rounds})
-            peak = found.get("peak_gib", arguments.most_gib)
+            before = found if steps == arguments.steps[0] else before
             results.append(found)
             print(found, flush=True)
     return results
+
+
+def _too_much(before: dict[str, Any], nodes: int, arguments: argparse.Namespace) -> bool:
+    """Whether the next size would take too long or not fit, by the size before: memory linear, time with the square."""
+    grown = nodes / before["nodes"]
+    return bool(
+        "died" in before
+        or before["seconds"] * grown**2 > arguments.most_seconds
+        or before["peak_gib"] * grown > arguments.most_gib
+    )
 
 
 def processes(rounds: int) -> list[dict[str, Any]]:
@@ -118,6 +128,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, nargs="+", default=[12, 24, 48, 96])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--most-gib", type=float, default=16.0)
+    parser.add_argument("--most-seconds", type=float, default=120.0, help="of a training step or forecast")
     parser.add_argument("--out", type=Path, default=RESULTS)
     parser.add_argument("--note", default="", help="about the machine, for the results")
     parser.add_argument("--point", help=argparse.SUPPRESS)
