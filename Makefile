@@ -14,7 +14,7 @@ help:
 	@echo 'make test         lint, types and all tests but those of Spark'
 	@echo 'make test-spark   the tests of ingest on a local Spark (needs Java 17)'
 	@echo 'make lint         ruff and mypy; make format: let ruff format'
-	@echo 'make bench        the benchmarks: the network, training, ingest (hours; python -m benchmarks.network --help)'
+	@echo 'make bench        the benchmarks: the network, training, scale, ingest (hours; python -m benchmarks.network --help)'
 	@echo 'make wheel        build the wheel into dist/'
 	@echo 'make clean        remove the environment, caches and dist/ (runs stay)'
 
@@ -54,6 +54,7 @@ test-spark: $(VENV)/.spark
 bench: $(VENV)/.dev
 	$(BIN)/python -m benchmarks.network
 	$(BIN)/python -m benchmarks.training
+	$(BIN)/python -m benchmarks.scale
 	$(BIN)/python -m benchmarks.ingest
 
 wheel: $(BIN)/python
