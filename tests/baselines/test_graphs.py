@@ -60,3 +60,7 @@ def test_polynomials_of_two_and_of_three_nodes_by_hand() -> None:
     torch.testing.assert_close(one, torch.eye(3))
     torch.testing.assert_close(first, torch.tensor([[0, -a, 0], [-a, 0, -a], [0, -a, 0]]))
     torch.testing.assert_close(second, torch.tensor([[0.0, 0, 1], [0, 1, 0], [1, 0, 0]]))
+
+
+def test_a_single_place_is_its_own_neighbour() -> None:
+    assert gaussian_kernel(torch.zeros(1, 1)).tolist() == [[1.0]]

@@ -26,7 +26,7 @@ def gaussian_kernel(distance: Tensor, threshold: float = THRESHOLD) -> Tensor:
         distance: ``(N, N)``, of coordinates or along roads; infinite where there is no way.
         threshold: of the weight.
     """
-    sigma = distance[torch.isfinite(distance)].std()
+    sigma = distance[torch.isfinite(distance)].std() if len(distance) > 1 else distance.new_ones(())
     weight = torch.exp(-((distance / sigma.clamp_min(1e-12)) ** 2))
     return torch.where(weight < threshold, 0.0, weight).float()
 
