@@ -3,6 +3,7 @@
     python -m benchmarks.network                                     69, 206 and 1024 nodes, every preset
     python -m benchmarks.network --nodes 69 --rounds 3               a quick look
     python -m benchmarks.network --reference-repo DIR                beside a checkout of the published implementation
+    python -m benchmarks.network --nodes 206 --profile               where a training step of ours goes, one thread
 
 Beside ours: the plain formulation of the same mathematics (``benchmarks.plain``), the published implementation where a
 checkout is given, and the machine's limit: the floating point operations of the matrix products of the plain
@@ -149,6 +150,21 @@ def network_turn(job: dict[str, Any]) -> Callable[[], Any]:
     return train if job["mode"] == "train" else infer
 
 
+def profile(preset: str, nodes: int) -> None:
+    """Print the operations of one training step that take most, with their share of its processor time."""
+    torch.set_num_threads(1)
+    job = {"system": "ours", "preset": preset, "nodes": nodes, "precision": "fp32", "mode": "train"}
+    turn = network_turn(job)
+    turn()  # warms up
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as seen:
+        turn()
+    spent = {event.key: event.self_cpu_time_total for event in seen.key_averages()}
+    whole = sum(spent.values())
+    print(f"{preset}, {nodes} nodes, fp32: a step takes {whole / 1e6:.2f} s of one thread")
+    for name, microseconds in sorted(spent.items(), key=lambda item: -item[1])[:16]:
+        print(f"{microseconds / whole:6.1%}  {name}")
+
+
 def product(job: dict[str, Any]) -> Callable[[], Any]:
     """One large matrix product."""
     dtype = torch.bfloat16 if job["precision"] == "bf16" else torch.float32
@@ -275,10 +291,18 @@ def main() -> None:
     parser.add_argument("--reference-repo", type=Path, help="a checkout of the published implementation")
     parser.add_argument("--out", type=Path, default=RESULTS)
     parser.add_argument("--note", default="", help="about the machine, for the results")
+    parser.add_argument(
+        "--profile", action="store_true", help="only where a training step of each preset and size goes"
+    )
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.worker:
         worker(json.loads(arguments.worker))
+        return
+    if arguments.profile:
+        for nodes in arguments.nodes:
+            for preset in arguments.presets:
+                profile(preset, nodes)
         return
     arguments.precisions = arguments.precisions or ["fp32", *(["bf16"] if has_fast_bf16("cpu") else [])]
     told: dict[str, Any] = {

@@ -127,9 +127,10 @@ def train(curve: Curve, city: City, task: str, folder: Path, epochs: int, update
         )
 
 
-def told(folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Of every curve: its best, its points, and when it was first as good as the best of ``reference``."""
-    bar = min((point["masked"] for point in read(folder / "reference" / "curve.jsonl")), default=None)
+def told(folder: Path, epochs: int) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Of every curve: its best, its points, and when it was first as good as the best of a finished ``reference``."""
+    ended = read(folder / "reference" / "curve.jsonl")
+    bar = min(point["masked"] for point in ended) if len(ended) >= epochs else None
     for name in CURVES:
         points, seconds = [], 0.0
         for line in read(folder / name / "curve.jsonl"):
@@ -179,7 +180,7 @@ def main() -> None:
             arguments.updates,
             arguments.seed,
         )
-    curves = dict(told(arguments.folder))
+    curves = dict(told(arguments.folder, arguments.epochs))
     for name, curve in curves.items():
         print(f"{name}: best {curve['best']}, as good as the best of reference: {curve['as_reference']}")
     result = {
