@@ -52,8 +52,8 @@ class Attention(nn.Module):
             bias = torch.cat((self.key.bias, self.value.bias))
             k, v = F.linear(target, weight, bias).chunk(2, dim=-1)
         q, k, v = (self._split(part, axis) for part in (q, k, v))
-        many = not torch.is_grad_enabled() or target.shape[2] > FEW_NODES
-        if axis == "space" and many and self.listener is None:
+        pays = axis == "space" and (not torch.is_grad_enabled() or target.shape[2] > FEW_NODES)
+        if pays and self.listener is None:
             mixed = _mix_by_tiles(q, k, v)
         else:
             weights = torch.softmax((q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2), dim=-1)
