@@ -282,13 +282,14 @@ for line in sys.stdin:  # a line asks for a process that saves for ever; imports
 def test_killed_at_any_moment_the_old_city_or_the_new(tmp_path: Path) -> None:
     path = tmp_path / "kill.zarr.zip"
     dice = random.Random(3)
-    seen = []
+    seen, inside = [], False
     with subprocess.Popen(
         [sys.executable, "-c", SAVER, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as saver:
         assert saver.stdin is not None and saver.stdout is not None
         both = saver.stdout.readline().split()
-        for _ in range(20):
+        # a busy machine stretches the saves: on until kills fell on both sides of a rename and inside a write
+        while len(seen) < 20 or (len(seen) < 300 and not (inside and set(seen) == set(both))):
             print("go", file=saver.stdin, flush=True)
             child, one_save = saver.stdout.readline().split()
             time.sleep(dice.random() * 2 * float(one_save))
@@ -296,6 +297,6 @@ def test_killed_at_any_moment_the_old_city_or_the_new(tmp_path: Path) -> None:
             assert saver.stdout.readline() == "dead\n"
             seen.append(open_city(path).fingerprint())
             assert seen[-1] in both
+            inside = inside or any(tmp_path.glob(".kill*.tmp"))
         saver.stdin.close()
-    assert set(seen) == set(both)  # kills fell on both sides of a rename ...
-    assert list(tmp_path.glob(".kill*.tmp"))  # ... and inside a write
+    assert inside and set(seen) == set(both)
