@@ -17,7 +17,7 @@ from cmust.cli import app
 from cmust.errors import ConfigError, RunError
 from cmust.experiments import budget as budgets
 from cmust.experiments import fig3, fig4b, fig6, table1, table2, table5
-from cmust.experiments.budget import Budget, Pace, Part, Stopwatch, fit_into
+from cmust.experiments.budget import Budget, Pace, Part, Stopwatch, batch_for, fit_into
 from cmust.experiments.engine import Cell, CellsFailedError, records
 from cmust.experiments.rendering import render
 from cmust.experiments.sheet import latex, markdown
@@ -196,11 +196,12 @@ def test_scores_on_other_windows_do_not_compare() -> None:
 def test_minutes_become_updates() -> None:
     training = {"start_epochs": 100, "milestones": (30, 50)}
     # Validation, a second each, may take a quarter of 40 s: 10 epochs; the other 30 s are 60 updates of half a second.
+    # The rate falls after 30 passes of 200 updates: the 1000th epoch of 6, which never comes.
     changes = fit_into(40, [Part("start_epochs", Pace(0.5, 1.0))], training, batches=200)
-    assert changes == {"start_epochs": 10, "updates_per_epoch": 6, "milestones": [3, 5], "patience": 10}
+    assert changes == {"start_epochs": 10, "updates_per_epoch": 6, "milestones": [1000, 1667], "patience": 10}
     # Whole passes of 20 updates at 0.01 s, 0.2 s each with 0.05 s of validation: 400 of them.
     changes = fit_into(100, [Part("start_epochs", Pace(0.01, 0.05))], training, batches=20)
-    assert changes == {"start_epochs": 400, "updates_per_epoch": 20, "milestones": [120, 200], "patience": 400}
+    assert changes == {"start_epochs": 400, "updates_per_epoch": 20, "milestones": [30, 50], "patience": 400}
     # Phases keep their proportions: 20 + 10 epochs would take 30 s of validation, a quarter of 60 s is half of that.
     parts = [Part("start_epochs", Pace(0.1, 1.0)), Part("refine_epochs", Pace(0.1, 1.0))]
     changes = fit_into(60, parts, {"start_epochs": 20, "refine_epochs": 10}, batches=200)
@@ -209,10 +210,10 @@ def test_minutes_become_updates() -> None:
 
 
 def test_the_stopwatch_leaves_out_the_first_update(monkeypatch: pytest.MonkeyPatch) -> None:
-    times = iter([10.0, 11.0, 12.0, 17.0, 18.0, 20.0])
+    times = iter([10.0, 11.0, 60.0, 61.0, 66.0, 67.0, 69.0])
     monkeypatch.setattr(budgets.time, "perf_counter", lambda: next(times))
     watch: Any = Stopwatch()
-    for _ in range(3):
+    for _ in range(4):  # the second of the three that count was held up
         watch.update(None, 1)
     watch.event({"event": "epoch"})
     watch.event({"event": "phase"})
@@ -222,19 +223,27 @@ def test_the_stopwatch_leaves_out_the_first_update(monkeypatch: pytest.MonkeyPat
 
 
 def test_a_budget_is_settled_once(tmp_path: Path) -> None:
-    def probe(folder: Path) -> list[Part]:
+    tried = []
+
+    def probe(folder: Path, batch: int) -> list[Part]:
         folder.mkdir()
         (folder / "left").touch()
-        return [Part("start_epochs", Pace(0.5, 1.0))]
+        tried.append(batch)
+        return [Part("start_epochs", Pace(batch / 32, 1.0))]
 
-    def never(folder: Path) -> list[Part]:
+    def never(folder: Path, batch: int) -> list[Part]:
         raise AssertionError
 
-    training = {"start_epochs": 100, "milestones": ()}
+    training = {"start_epochs": 100, "milestones": (), "batch_size": 16}
     settled = Budget.parse("minutes 0.5").settle(tmp_path, 2, training, 200, probe)
+    # 45 s are 90 updates of half a second with batches of 16, 360 with batches of 4, the smallest.
+    assert tried == [16, 4] and settled["training"]["batch_size"] == 4
     assert settled["seconds"] == 60 and settled["training"]["start_epochs"] == 15
+    assert settled["training"]["updates_per_epoch"] == 24
     assert Budget.parse("minutes=0.5").settle(tmp_path, 2, training, 200, never) == settled
     assert [file.name for file in tmp_path.iterdir()] == ["budget.json"]
+    assert [batch_for(64, updates) for updates in (60, 130, 499, 500)] == [4, 16, 32, 64]
+    assert batch_for(2, 1) == 2
     assert Budget.parse("full").settle(tmp_path, 2, training, 200, never)["training"] == {}
     for wrong in ("minutes 0", "hours 3", "minutes -1", "minutes"):
         with pytest.raises(ConfigError, match="is not known"):

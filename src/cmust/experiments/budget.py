@@ -1,12 +1,15 @@
 """How long a cell may train: a few updates (``smoke``), equal wall time (``minutes N``), or as published (``full``)."""
 
 import json
+import math
 import re
 import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
+from statistics import median
 from typing import Any, NamedTuple
 
 from cmust.errors import ConfigError
@@ -19,6 +22,9 @@ PROBED_UPDATES = 5
 VALIDATION_SHARE = 0.25
 PROBE = {"start_epochs": 1, "updates_per_epoch": PROBED_UPDATES}
 """Training settings of the run that is timed."""
+ENOUGH_UPDATES = 500
+SMALLEST_BATCH = 4
+"""Few updates teach nothing, however many windows each has seen: batches are halved until these many fit in."""
 
 
 class Pace(NamedTuple):
@@ -29,7 +35,11 @@ class Pace(NamedTuple):
 
 
 class Stopwatch:
-    """A watcher that times phases of one epoch each; of several updates the first, which warms up, does not count."""
+    """A watcher that times phases of one epoch each.
+
+    Of several updates the first, which warms up, does not count; of the others the median does, so that a moment in
+    which the machine was busy elsewhere does not settle a cell.
+    """
 
     def __init__(self) -> None:
         self.paces: list[Pace] = []
@@ -49,7 +59,7 @@ class Stopwatch:
         if event["event"] == "epoch":
             times = self._updates if len(self._updates) > 1 else [self._began, *self._updates]
             now = time.perf_counter()
-            self.paces.append(Pace((times[-1] - times[0]) / (len(times) - 1), now - times[-1]))
+            self.paces.append(Pace(median(after - before for before, after in pairwise(times)), now - times[-1]))
             self._began, self._updates = now, []
 
 
@@ -95,17 +105,18 @@ class Budget:
         folder: Path,
         tasks: int,
         training: dict[str, Any],
-        batches: int,
-        probe: Callable[[Path], Sequence[Part]],
+        windows: int,
+        probe: Callable[[Path, int], Sequence[Part]],
     ) -> dict[str, Any]:
         """What of its training settings a cell changes to keep within the budget, and why; settled once and kept.
 
         Args:
             folder: of the cell; a cell that resumes finds there what was settled.
             tasks: how many tasks the cell serves.
-            training: its settings by their names, as published: those that end in ``_epochs``, and ``milestones``.
-            batches: of a whole pass over the training part.
-            probe: times a few updates of every phase, in a folder that is removed afterwards.
+            training: its settings by their names, as published: those that end in ``_epochs``, ``milestones`` and
+                ``batch_size``.
+            windows: of the training part.
+            probe: times a few updates of every phase with batches of a size, in a folder that is removed afterwards.
 
         Returns:
             ``{"training": changes, ...}``: what the record of the cell says of its budget.
@@ -118,27 +129,47 @@ class Budget:
             return {"budget": str(self), "training": {**few, "updates_per_epoch": SMOKE_UPDATES}}
         file = folder / "budget.json"
         if not file.exists():
-            timed = folder / "timed"
-            shutil.rmtree(timed, ignore_errors=True)
-            parts = probe(timed)
-            shutil.rmtree(timed, ignore_errors=True)
             seconds = 60 * self.minutes * tasks
+
+            def fitting(batch: int) -> tuple[Sequence[Part], dict[str, Any]]:
+                timed = folder / "timed"
+                shutil.rmtree(timed, ignore_errors=True)
+                parts = probe(timed, batch)
+                shutil.rmtree(timed, ignore_errors=True)
+                return parts, fit_into(seconds, parts, training, math.ceil(windows / batch))
+
+            published: int = training["batch_size"]
+            parts, changes = fitting(published)
+            counted = [changes[part.setting] for part in parts if part.pace.update]
+            batch = batch_for(published, sum(counted) * changes["updates_per_epoch"])
+            if batch < published:
+                parts, changes = fitting(batch)
+                changes["batch_size"] = batch
             settled = {
                 "budget": str(self),
                 "seconds": seconds,
                 "paces": [{"setting": part.setting, **part.pace._asdict()} for part in parts],
-                "training": fit_into(seconds, parts, training, batches),
+                "training": changes,
             }
             write_text(file, json.dumps(settled) + "\n")
         return read_json(file, "")
 
 
+def batch_for(published: int, updates: int) -> int:
+    """The largest batch, halved from the published one, with which there is time for enough updates; at least 4."""
+    batch = published
+    while updates < ENOUGH_UPDATES and batch // 2 >= SMALLEST_BATCH:
+        batch, updates = batch // 2, 2 * updates
+    return batch
+
+
 def fit_into(seconds: float, parts: Sequence[Part], training: dict[str, Any], batches: int) -> dict[str, Any]:
     """Training settings that take about so many seconds.
 
-    All epoch counts and milestones are scaled alike: down until validation takes at most a quarter of the time, up
-    where whole passes over the training part leave time over. The updates of an epoch fill the time; no phase ends
-    early.
+    All epoch counts are scaled alike: down until validation takes at most a quarter of the time, up where whole passes
+    over the training part leave time over. The updates of an epoch fill the time; no phase ends early. Milestones stay
+    where they were published, after so many passes over the training part, of which an epoch may now be a fraction: a
+    rate that fell with the epochs would have fallen before anything was learned.
 
     Args:
         seconds: to be spent.
@@ -166,5 +197,6 @@ def fit_into(seconds: float, parts: Sequence[Part], training: dict[str, Any], ba
         epochs = scaled(factor)
     changes: dict[str, Any] = {**epochs, "updates_per_epoch": min(updates(epochs), batches)}
     if training.get("milestones"):
-        changes["milestones"] = [max(1, round(factor * epoch)) for epoch in training["milestones"]]
+        epochs_of_a_pass = batches / changes["updates_per_epoch"]
+        changes["milestones"] = [round(epoch * epochs_of_a_pass) for epoch in training["milestones"]]
     return {**changes, "patience": max(epochs.values())}

@@ -20,7 +20,7 @@ from cmust.experiments.engine import Cell, Record
 from cmust.experiments.later import keep_adaptation
 from cmust.experiments.study import Experiment, preset_of, title
 from cmust.experiments.table import MEASURES, Measure, Table, rows_of
-from cmust.experiments.work import Terms, batches_of, fitted, timed
+from cmust.experiments.work import Terms, fitted, timed, training_windows
 from cmust.run import Run
 from cmust.training import Watcher
 from cmust.windows import common_cuts
@@ -84,17 +84,18 @@ def _settled(cell: Cell, folder: Path, terms: Terms) -> dict[str, Any]:
     """
     settings = terms.of(cell)
     training = settings.trainer
-    published = {key: getattr(training, key) for key in ("start_epochs", "refine_epochs")}
+    published = {key: getattr(training, key) for key in ("start_epochs", "refine_epochs", "batch_size")}
     if training.head_epochs:
         published["head_epochs"] = training.head_epochs
     if training.schedule == "milestones":
         published["milestones"] = training.milestones
 
-    def probe(place: Path) -> Sequence[Part]:
-        alone = Part("start_epochs", timed(cell, place, terms, "alone"))
-        return [alone, *(Part(key, UNCOUNTED) for key in published if key not in ("start_epochs", "milestones"))]
+    def probe(place: Path, batch: int) -> Sequence[Part]:
+        alone = Part("start_epochs", timed(cell, place, terms, "alone", batch))
+        adapted = [key for key in ("head_epochs", "refine_epochs") if key in published]
+        return [alone, *(Part(key, UNCOUNTED) for key in adapted)]
 
-    settled = terms.budget.settle(folder, 1, published, batches_of(terms, settings, training.batch_size), probe)
+    settled = terms.budget.settle(folder, 1, published, training_windows(terms, settings), probe)
     changes = dict(settled["training"])
     if "patience" in changes:
         share = changes["start_epochs"] / training.start_epochs

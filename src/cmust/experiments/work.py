@@ -1,6 +1,5 @@
 """What a cell does: naive forecasts, another system, or CMuST in one of its presets, within a budget."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -117,16 +116,15 @@ def _other(cell: Cell, folder: Path, terms: Terms, watcher: Watcher | None) -> R
         "seed": cell.seed,
     }
 
-    def probe(place: Path) -> Sequence[Part]:
-        watch = Stopwatch()
-        train(cell.system, terms.city, place, cell.tasks, watcher=watch, **{**shape, **PROBE})
+    def probe(place: Path, batch: int) -> Sequence[Part]:
+        watch, changes = Stopwatch(), {**PROBE, "batch_size": batch}
+        train(cell.system, terms.city, place, cell.tasks, watcher=watch, **{**shape, **changes})
         return [Part("start_epochs", pace) for pace in watch.paces]
 
-    chosen = {key: getattr(published, key) for key in ("start_epochs", "milestones")}
-    batches = batches_of(terms, settings, published.batch_size)
+    chosen = {key: getattr(published, key) for key in ("start_epochs", "milestones", "batch_size")}
     settled: dict[str, Any] = {"budget": "until fitted", "training": {}}
     if not system.classic:
-        settled = terms.budget.settle(folder, len(cell.tasks), chosen, batches, probe)
+        settled = terms.budget.settle(folder, len(cell.tasks), chosen, training_windows(terms, settings), probe)
     values = {**shape, **settled["training"]}
     done = train(cell.system, terms.city, folder / "run", cell.tasks, watcher=watcher, **values)
     told = {key: done[key] for key in ("made", "cost", "language")}
@@ -154,24 +152,24 @@ def fitted(cell: Cell, folder: Path, terms: Terms, watcher: Watcher | None) -> t
     settings = terms.of(cell)
     training, plan = settings.trainer, rolling_plan(cell.tasks, settings.trainer)
 
-    def probe(place: Path) -> Sequence[Part]:
-        both = timed(cell, place, terms, "joint")
+    def probe(place: Path, batch: int) -> Sequence[Part]:
+        both = timed(cell, place, terms, "joint", batch)
         return [Part(EPOCHS_OF[phase.kind], Pace(both.update, both.validation / len(cell.tasks))) for phase in plan]
 
-    chosen = {key: getattr(training, key) for key in EPOCHS_OF.values()}
+    chosen = {key: getattr(training, key) for key in (*EPOCHS_OF.values(), "batch_size")}
     if training.schedule == "milestones":
         chosen["milestones"] = training.milestones
-    batches = batches_of(terms, settings, training.batch_size)
-    settled = terms.budget.settle(folder, len(cell.tasks), chosen, batches, probe)
+    settled = terms.budget.settle(folder, len(cell.tasks), chosen, training_windows(terms, settings), probe)
     values = {**settings.model_dump(), "training": {**settings.training, **settled["training"]}}
     run = folder / "run"
     return fit(terms.city, run, accelerator=terms.accelerator, devices=1, watcher=watcher, **values), settled
 
 
-def timed(cell: Cell, place: Path, terms: Terms, scheme: str) -> Pace:
-    """The pace of a few updates of CMuST on the tasks of a cell."""
+def timed(cell: Cell, place: Path, terms: Terms, scheme: str, batch: int) -> Pace:
+    """The pace of a few updates of CMuST on the tasks of a cell, with batches of a size."""
     settings, watch = terms.of(cell), Stopwatch()
-    values = {**settings.model_dump(), "scheme": scheme, "training": {**settings.training, **PROBE}}
+    training = {**settings.training, **PROBE, "batch_size": batch}
+    values = {**settings.model_dump(), "scheme": scheme, "training": training}
     fit(terms.city, place, accelerator=terms.accelerator, devices=1, watcher=watch, **values)
     (pace,) = watch.paces
     return pace
@@ -188,10 +186,10 @@ def _cost(run: Run, forecaster: Forecaster) -> dict[str, Any]:
     }
 
 
-def batches_of(terms: Terms, settings: Settings, batch_size: int) -> int:
-    """Of a pass over the training part, of the task that has most windows."""
+def training_windows(terms: Terms, settings: Settings) -> int:
+    """Of the task that has most."""
     windows = make_windows(terms.city, settings.protocol, settings.network.input_steps, settings.network.horizon)
-    return math.ceil(max(len(each.split.starts["train"]) for each in windows.values()) / batch_size)
+    return max(len(each.split.starts["train"]) for each in windows.values())
 
 
 def _brief(tasks: dict[str, Any], *systems: str) -> dict[str, Any]:
