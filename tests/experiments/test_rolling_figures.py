@@ -97,7 +97,7 @@ def test_table6_tells_errors_and_seconds(cold: Path) -> None:
 
 
 def test_the_last_task_ends_by_itself_within_its_minutes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(table6, "timed", lambda cell, place, terms, scheme: Pace(0.5, 1.0))
+    monkeypatch.setattr(table6, "timed", lambda cell, place, terms, scheme, batch: Pace(0.5, 1.0))
     training = {"start_epochs": 20, "refine_epochs": 10, "head_epochs": 4, "patience": 8, "batch_size": 1}
     terms = Terms(small_city(), Budget("minutes", 0.5), {**SETTINGS, "training": training}, "cpu")
     settled = table6._settled(Cell("cmust_tuned", ("visits",), 0), tmp_path, terms)

@@ -2,6 +2,7 @@
 
 import copy
 import math
+from collections.abc import Iterator
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor
 from cmust.errors import CityError, RunError
 from cmust.model import forecast
 from cmust.model.losses import loss_terms
-from cmust.rolling import Star, Trainer, adapt_plan, update_plan
+from cmust.rolling import Phase, Star, Trainer, adapt_plan, update_plan
 from tests.rolling.tiny import small_city, tiny_trainer
 
 
@@ -202,14 +203,22 @@ def test_the_first_phase_of_rolling_is_training_alone() -> None:
     assert first == [[event[key] for key in keys] for event in single_ordered if event["event"] == "epoch"]
 
 
+def recorded_batches(trainer: Trainer) -> list[tuple[str, Tensor]]:
+    """Task and starts of every update, once the trainer has run."""
+    found, inner = [], trainer._batches.of_epoch
+
+    def of_epoch(phase: Phase, epoch: int) -> Iterator[tuple[str, Tensor]]:
+        for batch in inner(phase, epoch):
+            found.append(batch)
+            yield batch
+
+    trainer._batches.of_epoch = of_epoch
+    return found
+
+
 def test_joint_training_mixes_batches_and_shares_one_trunk() -> None:
-    seen: list[str] = []
     trainer = tiny_trainer(scheme="joint", training={"start_epochs": 2})
-    inner = trainer._terms
-    trainer._terms = lambda phase, network, task, starts: (
-        seen.append(task) if network.training else None,
-        inner(phase, network, task, starts),
-    )[1]
+    batches = recorded_batches(trainer)
     delivered: dict[str, dict] = {}
     trainer._on_delivery = lambda task, weights: delivered.update({task: weights})
     trainer.run()
@@ -218,6 +227,7 @@ def test_joint_training_mixes_batches_and_shares_one_trunk() -> None:
         torch.equal(delivered["trips"]["trunk"][name], delivered["visits"]["trunk"][name])
         for name in delivered["trips"]["trunk"]
     )
+    seen = [task for task, _ in batches]
     per_epoch = len(seen) // 2
     assert seen[:per_epoch].count("trips") == seen[:per_epoch].count("visits") == per_epoch // 2
     assert seen[:per_epoch] != sorted(seen[:per_epoch]) and seen[:per_epoch] != seen[per_epoch:]
@@ -226,22 +236,18 @@ def test_joint_training_mixes_batches_and_shares_one_trunk() -> None:
 def test_one_joint_update_by_hand() -> None:
     """An epoch of a batch per task equals the optimiser stepped from outside on the same batches."""
     training = {"start_epochs": 1, "batch_size": 1000, "shuffle": False, "clip": 0.5, "weight_decay": 0.01}
-    order: list[str] = []
     trainer = tiny_trainer(scheme="joint", training=training, model={"dropout": 0.0})
     trunk, heads = copy.deepcopy(trainer.trunk), copy.deepcopy(trainer.heads)
-    inner = trainer._terms
-    trainer._terms = lambda phase, network, task, starts: (
-        order.append(task) if network.training else None,
-        inner(phase, network, task, starts),
-    )[1]
+    batches = recorded_batches(trainer)
     delivered: dict[str, dict] = {}
     trainer._on_delivery = lambda task, weights: delivered.update({task: weights})
     trainer.run()
     parameters = [*trunk.parameters(), *heads["trips"].parameters(), *heads["visits"].parameters()]
     optimizer = torch.optim.Adam(parameters, lr=1e-3, eps=1e-8, weight_decay=0.01)
-    for task in order:
+    assert {task for task, _ in batches} == {"trips", "visits"} and len(batches) == 2
+    for task, starts in batches:
         windows = trainer.windows[task]
-        starts = windows.split.starts["train"]
+        assert sorted(starts.tolist()) == windows.split.starts["train"].tolist()
         truth, valid = windows.targets(starts)
         total, count = loss_terms(
             "huber", forecast(trunk, heads[task], windows.inputs(starts)), truth, valid, windows.scaler.std
@@ -258,18 +264,14 @@ def test_one_joint_update_by_hand() -> None:
 
 
 def test_updates_per_epoch_draws_from_all_windows() -> None:
-    seen: set[int] = set()
     trainer = tiny_trainer(
         small_city("trips"),
         "alone",
         training={"batch_size": 8, "updates_per_epoch": 2, "start_epochs": 12, "patience": 12},
     )
-    inner = trainer._terms
-    trainer._terms = lambda phase, network, task, starts: (
-        seen.update(starts.tolist()) if network.training else None,
-        inner(phase, network, task, starts),
-    )[1]
+    batches = recorded_batches(trainer)
     trainer.run()
+    seen = {start for _, starts in batches for start in starts.tolist()}
     windows = trainer.windows["trips"].split.starts["train"]
     assert len(seen) > 0.7 * len(windows) > 2 * 8 * 3
 

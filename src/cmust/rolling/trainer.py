@@ -5,10 +5,9 @@ phase, epoch, rank), so that a run resumed at any epoch repeats the uninterrupte
 """
 
 import copy
-import hashlib
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,29 +16,17 @@ from lightning_fabric import Fabric
 from lightning_fabric.wrappers import _FabricModule
 from torch import Tensor, nn
 
-from cmust.errors import CityError, RunError
-from cmust.model.losses import counted, loss_terms
+from cmust.errors import RunError
+from cmust.rolling.batches import Batches, derive_seed
 from cmust.rolling.config import TrainingConfig
 from cmust.rolling.lesson import Lesson, lesson_of
+from cmust.rolling.losses import Ensemble, Losses
 from cmust.rolling.plan import Phase, rate_factor
 from cmust.rolling.stability import Hold, Stability, Star
 from cmust.rolling.state import Saved
-from cmust.windows import Part, Windows
+from cmust.windows import Windows
 
 Weights = dict[str, Tensor]
-
-
-class Ensemble(nn.Module):
-    """The trunk and the heads of a phase as one module, so that Fabric can wrap it."""
-
-    def __init__(self, trunk: nn.Module, heads: Mapping[str, nn.Module]) -> None:
-        super().__init__()
-        self.trunk = trunk
-        self.heads = nn.ModuleDict(heads)
-
-    def forward(self, task: str, compute: Callable[..., Tensor], *of: Any) -> Tensor:
-        """What ``compute`` makes of trunk, head of ``task`` and the rest: a forecast, or an objective."""
-        return compute(self.trunk, self.heads[task], *of)
 
 
 @dataclass
@@ -99,6 +86,8 @@ class Trainer:
             phase.name: lesson(phase) if lesson else lesson_of(trunk.config, config, phase)  # type: ignore[arg-type]
             for phase in plan
         }
+        self._batches = Batches(windows, config)
+        self._losses = Losses(fabric, windows, config, self._lessons)
         self._initial = copy.deepcopy(trunk.state_dict())
         self.star: Weights | None = None
         self.stability = Stability(trunk.named_parameters())
@@ -125,24 +114,9 @@ class Trainer:
             CityError: a task has nothing to learn from, or nothing to tell the best epoch by.
             RunError: a phase never reached a finite validation loss, or has nothing left to train.
         """
-        self._check_targets()
+        self._losses.check_targets(self.plan)
         while self.phase_index < len(self.plan):
             self._run_phase(self.plan[self.phase_index])
-
-    def _check_targets(self) -> None:
-        """Without a target the loss would be 0, and the last epoch as good as any."""
-        parts: tuple[Part, ...] = ("train", "validation")
-        learned = {(task, self._lessons[phase.name].loss) for phase in self.plan for task in phase.tasks}
-        for task, kind in sorted(learned):
-            windows = self.windows[task]
-            for part in parts:
-                batches = windows.split.starts[part].split(64)
-                if not any(bool(counted(kind, *windows.targets(starts)).any()) for starts in batches):
-                    what = "only zeros, which this loss leaves out, or missing" if kind == "masked_mae" else "missing"
-                    raise CityError(
-                        f"task {task!r}: every target of its {part} part is {what}; leave the task out of tasks, "
-                        f"or give data with observations there"
-                    )
 
     def _run_phase(self, phase: Phase) -> None:
         resumed = self.state.epoch > 0
@@ -262,7 +236,7 @@ class Trainer:
     def _threshold(self, phase: Phase) -> float:
         if self.config.delta_unit == "absolute":
             return self.config.delta
-        steps = self._updates_per_epoch(phase)
+        steps = self._batches.per_epoch(phase)
         travel = (
             sum(rate_factor(phase, self.config, update, steps) for update in range(self.state.updates)) * phase.rate
         )
@@ -315,14 +289,15 @@ class Trainer:
         """One pass; the mean loss over its updates."""
         network.train()
         losses = torch.zeros(())
-        steps = self._updates_per_epoch(phase)
-        self._seed(phase, self.fabric.global_rank)
-        for task, starts in self._epoch_batches(phase):
+        steps = self._batches.per_epoch(phase)
+        epoch = self.state.epoch
+        torch.manual_seed(derive_seed(self.config.seed, phase, epoch, self.fabric.global_rank))  # of dropout
+        for task, starts in self._batches.of_epoch(phase, epoch):
             factor = rate_factor(phase, self.config, self.state.updates, steps)
             for group in optimizer.param_groups:
                 group["lr"] = group["base"] * factor
             optimizer.zero_grad()
-            loss = self._backward(phase, network, task, starts)
+            loss = self._losses.backward(phase, network, task, starts, epoch)
             hold.clear_gradients()
             if self.config.clip is not None:
                 torch.nn.utils.clip_grad_norm_([parameter for _, parameter in self._trained], self.config.clip)
@@ -330,69 +305,15 @@ class Trainer:
             hold.restore()
             losses += loss.cpu()
             self.state.updates += 1
-            self._on_update(phase, self.state.epoch + 1)
+            self._on_update(phase, epoch + 1)
         return losses.item() / steps
-
-    def _backward(self, phase: Phase, network: _FabricModule, task: str, starts: Tensor) -> Tensor:
-        """The gradient of a global batch, a part of it at a time; its loss.
-
-        The mean over processes of what each adds up here is the gradient of the whole.
-        """
-        world = self.fabric.world_size
-        mine = starts[self.fabric.global_rank :: world] if world > 1 else starts
-        parts = mine.split(self._pass_size(task))
-        kind = self._lessons[phase.name].loss
-        counts = (counted(kind, *self.windows[task].targets(part)).sum() for part in parts)
-        count = sum(counts, start=mine.new_zeros(()))
-        count = (self._everyone(count) if world > 1 else count).clamp(min=1)
-        loss = torch.zeros((), device=mine.device)
-        for index, part in enumerate(parts):
-            with self.fabric.no_backward_sync(network, enabled=world > 1 and index + 1 < len(parts)):
-                share = self._terms(phase, network, task, part)[0] / count
-                self.fabric.backward(share * world if world > 1 else share)
-            loss += share.detach()
-        return self._everyone(loss) if world > 1 else loss
-
-    def _pass_size(self, task: str) -> int:
-        """Windows that go through the network at once."""
-        return self.config.windows_per_pass or min(self.config.batch_size, self.windows[task].pass_size)
-
-    def _terms(self, phase: Phase, network: nn.Module, task: str, starts: Tensor) -> tuple[Tensor, Tensor]:
-        """Sum and count of the lesson's loss over windows; an objective counts once for every target."""
-        windows, lesson = self.windows[task], self._lessons[phase.name]
-        inputs, (truth, valid) = windows.inputs(starts), windows.targets(starts)
-
-        def terms(forecast: Tensor) -> tuple[Tensor, Tensor]:
-            total, count = loss_terms(lesson.loss, forecast, truth, valid, windows.scaler.std)
-            if lesson.loss == "masked_mae" and len(phase.tasks) > 1:
-                total = total / windows.scaler.std.mean()  # original units of different tasks do not add up
-            return total, count
-
-        def score(forecast: Tensor) -> Tensor:
-            total, count = terms(forecast)
-            return total / count.clamp(min=1)
-
-        by_forecast = lesson.objective is None or not network.training
-        if lesson.forecast is not None and by_forecast:
-            return terms(network(task, lesson.forecast, inputs))
-        count = counted(lesson.loss, truth, valid).sum()
-        return network(task, lesson.objective, inputs, truth, self.state.epoch, score) * count, count
 
     @torch.no_grad()
     def _validate(self, phase: Phase, network: _FabricModule) -> float:
         """The criterion: the loss over the validation part, averaged over the phase's tasks."""
         network.eval()
-        losses = [self._validation_loss(phase, network, task) for task in phase.tasks]
+        losses = [self._losses.of_validation(phase, network, task, self.state.epoch) for task in phase.tasks]
         return sum(losses) / len(losses)
-
-    def _validation_loss(self, phase: Phase, network: nn.Module, task: str) -> float:
-        sums = torch.zeros(2, dtype=torch.float64)
-        for starts in self._shard(task, "validation").split(self._pass_size(task)):
-            total, count = self._terms(phase, network, task, starts)
-            sums += torch.stack((total.double(), count.double())).cpu()
-        if self.fabric.world_size > 1:
-            sums = self._everyone(sums)
-        return (sums[0] / sums[1].clamp(min=1)).item()
 
     @torch.no_grad()
     def _losses_of_seen(self, phase: Phase) -> dict[str, float]:
@@ -401,54 +322,16 @@ class Trainer:
         """
         tasks = dict.fromkeys(task for each in self.plan[: self.phase_index + 1] for task in each.tasks)
         network = Ensemble(self.trunk, {task: self.heads[task] for task in tasks}).eval()
+        epoch, losses = self.state.epoch, dict.fromkeys(phase.tasks, self.state.best_loss)
         with self.fabric.autocast():
-            return {
-                task: self.state.best_loss if task in phase.tasks else self._validation_loss(phase, network, task)
-                for task in tasks
-            }
-
-    def _everyone(self, mine: Tensor) -> Tensor:
-        """The sum over all processes."""
-        total = self.fabric.all_reduce(mine, reduce_op="sum")
-        assert isinstance(total, Tensor)
-        return total
-
-    # ---------------------------------------------------------------- batches
-
-    def _shard(self, task: str, part: Part) -> Tensor:
-        return self.windows[task].split.starts[part][self.fabric.global_rank :: self.fabric.world_size]
-
-    def _batches_of(self, task: str) -> int:
-        batches = math.ceil(len(self.windows[task].split.starts["train"]) / self.config.batch_size)
-        return min(batches, self.config.updates_per_epoch or batches)
+            for task in tasks:
+                if task not in losses:
+                    losses[task] = self._losses.of_validation(phase, network, task, epoch)
+        return {task: losses[task] for task in tasks}
 
     def updates_of(self, phase: Phase) -> int:
         """At most so many updates in a phase."""
-        return phase.epochs * self._updates_per_epoch(phase)
-
-    def _updates_per_epoch(self, phase: Phase) -> int:
-        return sum(self._batches_of(task) for task in phase.tasks)
-
-    def _epoch_batches(self, phase: Phase) -> Iterator[tuple[str, Tensor]]:
-        """Batches of one epoch, in an order all processes share; the tasks of joint training mixed."""
-        generator = torch.Generator().manual_seed(self._derive(phase, rank=None))
-        batches = []
-        for task in phase.tasks:
-            starts = self.windows[task].split.starts["train"]
-            if self.config.shuffle:
-                starts = starts[torch.randperm(len(starts), generator=generator).to(starts.device)]
-            batches += [(task, batch) for batch in starts.split(self.config.batch_size)[: self._batches_of(task)]]
-        if len(phase.tasks) > 1:
-            batches = [batches[index] for index in torch.randperm(len(batches), generator=generator).tolist()]
-        return iter(batches)
-
-    def _seed(self, phase: Phase, rank: int) -> None:
-        """Dropout of this epoch, different in every process."""
-        torch.manual_seed(self._derive(phase, rank))
-
-    def _derive(self, phase: Phase, rank: int | None) -> int:
-        text = f"{self.config.seed}|{phase.name}|{self.state.epoch}|{rank}"
-        return int.from_bytes(hashlib.sha256(text.encode()).digest()[:7], "big")
+        return phase.epochs * self._batches.per_epoch(phase)
 
     # ---------------------------------------------------------------- events and checkpoints
 

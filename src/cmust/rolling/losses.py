@@ -1,0 +1,126 @@
+"""The loss of a phase over all processes: of a batch with its gradient, and of the validation part."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from lightning_fabric.wrappers import _FabricModule
+from torch import Tensor, nn
+
+from cmust.errors import CityError
+from cmust.model.losses import counted, loss_terms
+from cmust.rolling.config import TrainingConfig
+from cmust.rolling.lesson import Lesson
+from cmust.rolling.plan import Phase
+from cmust.windows import Part, Windows
+
+
+class Ensemble(nn.Module):
+    """The trunk and the heads of a phase as one module, so that Fabric can wrap it."""
+
+    def __init__(self, trunk: nn.Module, heads: Mapping[str, nn.Module]) -> None:
+        super().__init__()
+        self.trunk = trunk
+        self.heads = nn.ModuleDict(heads)
+
+    def forward(self, task: str, compute: Callable[..., Tensor], *of: Any) -> Tensor:
+        """What ``compute`` makes of trunk, head of ``task`` and the rest: a forecast, or an objective."""
+        return compute(self.trunk, self.heads[task], *of)
+
+
+class Losses:
+    """What the lessons of a plan say of windows.
+
+    Args:
+        fabric: launched.
+        windows: per task, on Fabric's device.
+        config: settings.
+        lessons: per phase, by its name.
+    """
+
+    def __init__(
+        self, fabric: Fabric, windows: dict[str, Windows], config: TrainingConfig, lessons: dict[str, Lesson]
+    ) -> None:
+        self._fabric, self._windows, self._config, self._lessons = fabric, windows, config, lessons
+
+    def check_targets(self, plan: list[Phase]) -> None:
+        """Without a target the loss would be 0, and the last epoch as good as any.
+
+        Raises:
+            CityError: a task has no target in its training or validation part.
+        """
+        parts: tuple[Part, ...] = ("train", "validation")
+        learned = {(task, self._lessons[phase.name].loss) for phase in plan for task in phase.tasks}
+        for task, kind in sorted(learned):
+            windows = self._windows[task]
+            for part in parts:
+                batches = windows.split.starts[part].split(64)
+                if not any(bool(counted(kind, *windows.targets(starts)).any()) for starts in batches):
+                    what = "only zeros, which this loss leaves out, or missing" if kind == "masked_mae" else "missing"
+                    raise CityError(
+                        f"task {task!r}: every target of its {part} part is {what}; leave the task out of tasks, "
+                        f"or give data with observations there"
+                    )
+
+    def backward(self, phase: Phase, network: _FabricModule, task: str, starts: Tensor, epoch: int) -> Tensor:
+        """The gradient of a global batch, a part of it at a time; its loss.
+
+        The mean over processes of what each adds up here is the gradient of the whole.
+        """
+        world = self._fabric.world_size
+        mine = starts[self._fabric.global_rank :: world] if world > 1 else starts
+        parts = mine.split(self._pass_size(task))
+        kind = self._lessons[phase.name].loss
+        counts = (counted(kind, *self._windows[task].targets(part)).sum() for part in parts)
+        count = sum(counts, start=mine.new_zeros(()))
+        count = (self._everyone(count) if world > 1 else count).clamp(min=1)
+        loss = torch.zeros((), device=mine.device)
+        for index, part in enumerate(parts):
+            with self._fabric.no_backward_sync(network, enabled=world > 1 and index + 1 < len(parts)):
+                share = self._terms(phase, network, task, part, epoch)[0] / count
+                self._fabric.backward(share * world if world > 1 else share)
+            loss += share.detach()
+        return self._everyone(loss) if world > 1 else loss
+
+    def of_validation(self, phase: Phase, network: nn.Module, task: str, epoch: int) -> float:
+        """The mean loss over the validation part of a task; gradients are the caller's to switch off."""
+        sums = torch.zeros(2, dtype=torch.float64)
+        mine = self._windows[task].split.starts["validation"][self._fabric.global_rank :: self._fabric.world_size]
+        for starts in mine.split(self._pass_size(task)):
+            total, count = self._terms(phase, network, task, starts, epoch)
+            sums += torch.stack((total.double(), count.double())).cpu()
+        if self._fabric.world_size > 1:
+            sums = self._everyone(sums)
+        return (sums[0] / sums[1].clamp(min=1)).item()
+
+    def _terms(self, phase: Phase, network: nn.Module, task: str, starts: Tensor, epoch: int) -> tuple[Tensor, Tensor]:
+        """Sum and count of the lesson's loss over windows; an objective counts once for every target."""
+        windows, lesson = self._windows[task], self._lessons[phase.name]
+        inputs, (truth, valid) = windows.inputs(starts), windows.targets(starts)
+
+        def terms(forecast: Tensor) -> tuple[Tensor, Tensor]:
+            total, count = loss_terms(lesson.loss, forecast, truth, valid, windows.scaler.std)
+            if lesson.loss == "masked_mae" and len(phase.tasks) > 1:
+                total = total / windows.scaler.std.mean()  # original units of different tasks do not add up
+            return total, count
+
+        def score(forecast: Tensor) -> Tensor:
+            total, count = terms(forecast)
+            return total / count.clamp(min=1)
+
+        by_forecast = lesson.objective is None or not network.training
+        if lesson.forecast is not None and by_forecast:
+            return terms(network(task, lesson.forecast, inputs))
+        count = counted(lesson.loss, truth, valid).sum()
+        return network(task, lesson.objective, inputs, truth, epoch, score) * count, count
+
+    def _pass_size(self, task: str) -> int:
+        """Windows that go through the network at once."""
+        return self._config.windows_per_pass or min(self._config.batch_size, self._windows[task].pass_size)
+
+    def _everyone(self, mine: Tensor) -> Tensor:
+        """The sum over all processes."""
+        total = self._fabric.all_reduce(mine, reduce_op="sum")
+        assert isinstance(total, Tensor)
+        return total
