@@ -20,6 +20,7 @@ LAYERS: list[set[str]] = [
     {"settings", "run"},
     {"report"},
     {"bundle"},
+    {"task_model"},
     {"forecaster", "training"},
     {"unseen"},
     {"comparison", "origins", "observations", "forecast_table", "holidays"},

@@ -9,11 +9,12 @@ from torch import Tensor
 
 from cmust.city import Task
 from cmust.evaluation import score_systems
-from cmust.forecaster import Forecaster, TaskModel
+from cmust.forecaster import Forecaster
 from cmust.identity import data_fingerprint
 from cmust.model import ModelConfig, Trunk, channel_counts
 from cmust.profile import Shape, make_profile
 from cmust.seasonal import WeeklyAverage
+from cmust.task_model import TaskModel
 from cmust.windows import Split, Windows
 
 Array = npt.NDArray[np.float32]

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from cmust.assembly import describe, load_trunk, seasonal_tables, window_scores
 from cmust.city import City
 from cmust.errors import CmustError, ConfigError
-from cmust.forecaster import Forecaster, TaskModel
+from cmust.forecaster import Forecaster
 from cmust.heads import HeadParts, make_head
 from cmust.identity import data_fingerprint, describe_city
 from cmust.machine import provenance
@@ -21,6 +21,7 @@ from cmust.profile import Shape, shaped
 from cmust.rolling import PLANS, TrainingConfig
 from cmust.run import SCHEMA, Run
 from cmust.settings import Settings, make_settings
+from cmust.task_model import TaskModel
 from cmust.training import Outcome, Watcher, carry_out, make_fabric
 from cmust.windows import Frame, Windows, common_cuts, make_windows
 

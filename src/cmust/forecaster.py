@@ -3,7 +3,6 @@
 Shapes: T input steps, F forecast steps, N nodes, C channels, L slots a day.
 """
 
-import hashlib
 import shutil
 from collections.abc import Collection
 from dataclasses import dataclass, field, replace
@@ -24,41 +23,15 @@ from cmust.errors import CityError, RunError
 from cmust.files import atomic_folder, link_or_copy, write_text
 from cmust.intervals.state import FILE as INTERVALS
 from cmust.intervals.state import TaskIntervals, read_intervals
-from cmust.model import Head, ModelConfig, Trunk, channel_counts, forecast
-from cmust.prompts import FreePrompt, NoPrompt, SamplingAutoencoder, SummaryPrompt
+from cmust.model import ModelConfig
 from cmust.recent import MAX_MISSING, Recent, recent_steps
 from cmust.rolling import Star, TrainingConfig, training_config
 from cmust.rolling import state as store
 from cmust.seasonal import week_slot
+from cmust.task_model import TaskModel
 from cmust.windows import Frame, Scaler, Split, Windows
 
 TRUNK = "trunk.safetensors"
-
-
-@dataclass
-class TaskModel:
-    """The final model of one task.
-
-    Attributes:
-        trunk, head: its weights.
-        encoder: summarises the days of its nodes, also of nodes first seen later; None without summaries.
-        average: ``(7 * L, N, C)``, the weekly average of the training part.
-        profile: the same shape, what the network sees as the seasonal expectation.
-        about: node names, coordinates, geometry, interval, unit, kind, channels; what data it has seen (plain values).
-    """
-
-    trunk: Trunk
-    head: Head
-    encoder: SamplingAutoencoder | None
-    average: npt.NDArray[np.float32]
-    profile: npt.NDArray[np.float32]
-    about: dict[str, Any]
-
-    @torch.no_grad()
-    def forecast(self, windows: Windows, starts: Tensor) -> Tensor:
-        """Forecasts ``(B, F, N, C)`` in original units of the windows that start at ``starts`` ``(B,)``."""
-        parts = starts.split(windows.pass_size)
-        return torch.cat([forecast(self.trunk, self.head, windows.inputs(part)) for part in parts])
 
 
 @dataclass
@@ -253,15 +226,7 @@ class Forecaster:
 
     def identity(self, task: str) -> str:
         """SHA-256 (hexadecimal) of all that makes the forecasts of a task."""
-        model = self.model(task)
-        digest = hashlib.sha256()
-        for weights in (model.trunk.state_dict(), model.head.state_dict()):
-            for name, tensor in weights.items():
-                digest.update(name.encode())
-                digest.update(np.ascontiguousarray(tensor.numpy()).tobytes())
-        digest.update(model.average.tobytes())
-        digest.update(model.profile.tobytes())
-        return digest.hexdigest()
+        return self.model(task).identity()
 
     # ------------------------------------------------------------ what comes later
 
@@ -286,7 +251,7 @@ class Forecaster:
         contents: dict[str, dict[str, dict[str, Tensor]]] = {}
         if self.star is not None:
             contents["*"] = {"trunk": self.star.weights, "frozen": self.star.frozen}
-        contents.update({name: _tensors(model) for name, model in self.tasks.items()})
+        contents.update({name: model.tensors() for name, model in self.tasks.items()})
         files = []
         for name, tensors in contents.items():
             files.append(TRUNK if name == "*" else f"tasks/{name}.safetensors")
@@ -341,25 +306,11 @@ class Forecaster:
         except RunError as error:
             raise RunError(f"the weights in {folder} do not fit: {error}; restore them from a copy") from error
         for name, task in document["tasks"].items():
-            forecaster.tasks[name] = forecaster._task_model(files[f"tasks/{name}.safetensors"], task)
+            weights = files[f"tasks/{name}.safetensors"]
+            forecaster.tasks[name] = TaskModel.of(config, forecaster.slots_per_day, weights, task)
         if star := files.get(TRUNK):
             forecaster.star = Star(star["trunk"], star.get("frozen", {}))
         return forecaster
-
-    def _task_model(self, tensors: dict[str, dict[str, Tensor]], task: dict[str, Any]) -> TaskModel:
-        trunk = Trunk(self.config, self.slots_per_day, channel_counts(tensors["trunk"]))
-        trunk.load_state_dict(tensors["trunk"])
-        weights = tensors["head"]
-        power = 0.0 if "level" in weights else None  # its value is in the weights
-        head = Head(self.config, _prompt_like(self.config, weights), weights["mean"], weights["std"], power)
-        head.load_state_dict(weights)
-        encoder = None
-        if "encoder" in tensors:
-            width = tensors["encoder"]["encoder.weight"].shape[::-1]
-            encoder = SamplingAutoencoder(*width)
-            encoder.load_state_dict(tensors["encoder"])
-        season = {name: table.numpy() for name, table in tensors["season"].items()}
-        return TaskModel(trunk.eval(), head.eval(), encoder, season["average"], season["profile"], task)
 
     # ------------------------------------------------------------ bundles
 
@@ -423,26 +374,10 @@ class Forecaster:
             return bundle.push(folder, repo_id, **options)
 
 
-def _tensors(model: TaskModel) -> dict[str, dict[str, Tensor]]:
-    tensors = {"trunk": model.trunk.state_dict(), "head": model.head.state_dict()}
-    if model.encoder is not None:
-        tensors["encoder"] = model.encoder.state_dict()
-    tensors["season"] = {"average": torch.from_numpy(model.average), "profile": torch.from_numpy(model.profile)}
-    return tensors
-
-
 def _training(document: dict[str, Any], config: ModelConfig) -> TrainingConfig:
     """The settings of training; the preset's for a model from before they were kept."""
     settings = document.get("training")
     return TrainingConfig(**settings) if settings else training_config(config.preset)
-
-
-def _prompt_like(config: ModelConfig, weights: dict[str, Tensor]) -> torch.nn.Module:
-    if not config.prompts:
-        return NoPrompt(config.d_p)
-    if config.prompt == "summary":
-        return SummaryPrompt(weights["prompt.summary"], config.d_p)
-    return FreePrompt(weights["prompt.weight"])
 
 
 def _labelled(values: npt.NDArray[np.float32], recent: Recent, steps: int, about: dict[str, Any]) -> xr.DataArray:

@@ -16,11 +16,12 @@ from cmust.continual.trainee import Trainee
 from cmust.continual.versions import changing
 from cmust.errors import ConfigError
 from cmust.evaluation import SYSTEM
-from cmust.forecaster import Forecaster, TaskModel
+from cmust.forecaster import Forecaster
 from cmust.identity import data_fingerprint
 from cmust.machine import provenance
 from cmust.rolling import TrainingConfig, changed_training
 from cmust.run import Run
+from cmust.task_model import TaskModel
 from cmust.training import Watcher, make_fabric
 
 

@@ -10,11 +10,12 @@ from cmust.city import City, Task
 from cmust.clock import calendar
 from cmust.continual.splits import history_split
 from cmust.errors import ConfigError, RunError
-from cmust.forecaster import Forecaster, TaskModel
+from cmust.forecaster import Forecaster
 from cmust.heads import HeadParts, make_head, moved_head
 from cmust.model import Trunk, channel_counts
 from cmust.profile import Shape, shaped
 from cmust.rolling import Star
+from cmust.task_model import TaskModel
 from cmust.windows import Scaler, Split, Windows, task_windows
 
 Train = Literal["unfrozen", "prompt", "nothing"]

@@ -8,9 +8,10 @@ from torch import Tensor
 from cmust.city import City
 from cmust.continual.newcomer import Newcomer, Wish
 from cmust.evaluation import score_systems
-from cmust.forecaster import Forecaster, TaskModel
+from cmust.forecaster import Forecaster
 from cmust.identity import describe_city
 from cmust.naive import NAIVE
+from cmust.task_model import TaskModel
 from cmust.windows import Windows, windows_between
 
 SCHEMA = 1

@@ -9,11 +9,12 @@ from lightning_fabric import Fabric
 from cmust.assembly import Tables, load_trunk
 from cmust.continual.newcomer import Newcomer
 from cmust.errors import ConfigError
-from cmust.forecaster import Forecaster, TaskModel
+from cmust.forecaster import Forecaster
 from cmust.heads import HeadParts, make_head
 from cmust.model import Trunk, channel_counts
 from cmust.rolling import Phase, Star, TrainingConfig, adapt_plan, single_plan
 from cmust.run import Run
+from cmust.task_model import TaskModel
 from cmust.training import Watcher, carry_out
 from cmust.windows import Scaler
 

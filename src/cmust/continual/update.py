@@ -16,13 +16,14 @@ from cmust.clock import calendar
 from cmust.continual.splits import update_split
 from cmust.continual.versions import changing
 from cmust.errors import CmustError, ConfigError, RunError
-from cmust.forecaster import Forecaster, TaskModel
+from cmust.forecaster import Forecaster
 from cmust.identity import data_fingerprint, describe_city
 from cmust.machine import provenance
 from cmust.model import Head, Trunk, channel_counts
 from cmust.profile import Shape, shaped
 from cmust.rolling import Star, TrainingConfig, changed_training, update_plan
 from cmust.run import Run
+from cmust.task_model import TaskModel
 from cmust.training import Outcome, Watcher, carry_out, make_fabric
 from cmust.windows import Scaler, Windows, task_windows
 

@@ -1,0 +1,88 @@
+"""The final model of one task: what forecasts it, and the tensors that make it."""
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from cmust.model import Head, ModelConfig, Trunk, channel_counts, forecast
+from cmust.prompts import FreePrompt, NoPrompt, SamplingAutoencoder, SummaryPrompt
+from cmust.windows import Windows
+
+Tensors = dict[str, dict[str, Tensor]]
+
+
+@dataclass
+class TaskModel:
+    """The final model of one task.
+
+    Shapes: F forecast steps, N nodes, C channels, L slots a day.
+
+    Attributes:
+        trunk, head: its weights.
+        encoder: summarises the days of its nodes, also of nodes first seen later; None without summaries.
+        average: ``(7 * L, N, C)``, the weekly average of the training part.
+        profile: the same shape, what the network sees as the seasonal expectation.
+        about: node names, coordinates, geometry, interval, unit, kind, channels; what data it has seen (plain values).
+    """
+
+    trunk: Trunk
+    head: Head
+    encoder: SamplingAutoencoder | None
+    average: npt.NDArray[np.float32]
+    profile: npt.NDArray[np.float32]
+    about: dict[str, Any]
+
+    @torch.no_grad()
+    def forecast(self, windows: Windows, starts: Tensor) -> Tensor:
+        """Forecasts ``(B, F, N, C)`` in original units of the windows that start at ``starts`` ``(B,)``."""
+        parts = starts.split(windows.pass_size)
+        return torch.cat([forecast(self.trunk, self.head, windows.inputs(part)) for part in parts])
+
+    def identity(self) -> str:
+        """SHA-256 (hexadecimal) of all that makes its forecasts."""
+        digest = hashlib.sha256()
+        for weights in (self.trunk.state_dict(), self.head.state_dict()):
+            for name, tensor in weights.items():
+                digest.update(name.encode())
+                digest.update(np.ascontiguousarray(tensor.numpy()).tobytes())
+        digest.update(self.average.tobytes())
+        digest.update(self.profile.tobytes())
+        return digest.hexdigest()
+
+    def tensors(self) -> Tensors:
+        """All of it but ``about``, in groups."""
+        tensors = {"trunk": self.trunk.state_dict(), "head": self.head.state_dict()}
+        if self.encoder is not None:
+            tensors["encoder"] = self.encoder.state_dict()
+        tensors["season"] = {"average": torch.from_numpy(self.average), "profile": torch.from_numpy(self.profile)}
+        return tensors
+
+    @classmethod
+    def of(cls, config: ModelConfig, slots_per_day: int, tensors: Tensors, about: dict[str, Any]) -> Self:
+        """The model that gave ``tensors``, whose names and shapes fit (:func:`cmust.bundle.check_weights`)."""
+        trunk = Trunk(config, slots_per_day, channel_counts(tensors["trunk"]))
+        trunk.load_state_dict(tensors["trunk"])
+        weights = tensors["head"]
+        power = 0.0 if "level" in weights else None  # its value is in the weights
+        head = Head(config, _prompt_like(config, weights), weights["mean"], weights["std"], power)
+        head.load_state_dict(weights)
+        encoder = None
+        if "encoder" in tensors:
+            width = tensors["encoder"]["encoder.weight"].shape[::-1]
+            encoder = SamplingAutoencoder(*width)
+            encoder.load_state_dict(tensors["encoder"])
+        season = {name: table.numpy() for name, table in tensors["season"].items()}
+        return cls(trunk.eval(), head.eval(), encoder, season["average"], season["profile"], about)
+
+
+def _prompt_like(config: ModelConfig, weights: dict[str, Tensor]) -> torch.nn.Module:
+    if not config.prompts:
+        return NoPrompt(config.d_p)
+    if config.prompt == "summary":
+        return SummaryPrompt(weights["prompt.summary"], config.d_p)
+    return FreePrompt(weights["prompt.weight"])
