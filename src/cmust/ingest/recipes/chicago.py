@@ -23,6 +23,7 @@ from typing import Any
 
 import ibis
 
+from cmust.city import Task
 from cmust.errors import IngestError
 from cmust.ingest.engine import Engine, Progress, read_pieces
 from cmust.ingest.events import Event, EventPlan, Ingested, Measure, ingest_events
@@ -60,6 +61,24 @@ WEIGHTS = {
     "NO INDICATION OF INJURY": 0.0,
 }
 """Injury classes of the people table and their weights."""
+
+
+TAXIS = EventPlan(
+    name="chicago",
+    events=(PICKUP, DROPOFF),
+    measures=(
+        Measure("taxi_pickup", "pickup", None, "trips", "count", "taxi trips that start here"),
+        Measure("taxi_dropoff", "dropoff", None, "trips", "count", "taxi trips that end here"),
+    ),
+    place=Grid(BOX, ROWS, COLUMNS),
+    timezone=TIMEZONE,
+    interval=INTERVAL,
+    weights={},
+    min_total=MIN_TRIPS,
+    whole_records=True,
+    source="City of Chicago data portal",
+    description="Taxi trips and accident risk, after Appendix C.1",
+)
 
 
 def chicago(
@@ -104,33 +123,37 @@ def chicago(
         raise IngestError("the risk needs both tables: give crashes and people, or neither")
     if any(weight < 0 for weight in weights.values()):
         raise IngestError(f"an injury weight is negative ({min(weights.values())}): weights have to be zero or more")
-    plan = EventPlan(
-        name="chicago",
-        events=(PICKUP, DROPOFF),
-        measures=(
-            Measure("taxi_pickup", "pickup", None, "trips", "count", "taxi trips that start here"),
-            Measure("taxi_dropoff", "dropoff", None, "trips", "count", "taxi trips that end here"),
-        ),
+    plan = replace(
+        TAXIS,
         place=Grid(box, rows, columns),
-        timezone=TIMEZONE,
         interval=interval,
-        weights={},
         start=start,
         stop=stop,
         min_total=min_trips,
-        whole_records=True,
         max_bad_share=max_bad_share,
-        source="City of Chicago data portal",
-        description="Taxi trips and accident risk, after Appendix C.1",
     )
     taxis = ingest_events(trips, plan, engine, progress=progress)
     if not crashes:
         return taxis
-    pickup = taxis.city.task("taxi_pickup")
+    risk = _risk(crashes, people, weights, plan, taxis.city.task("taxi_pickup"), engine, progress)
+    report = Report([*taxis.report.accounts, *risk.report.accounts], [*taxis.report.notes, *risk.report.notes])
+    return Ingested(taxis.city.with_task(risk.city.task("risk")), report)
+
+
+def _risk(
+    crashes: Sequence[str | Path],
+    people: Sequence[str | Path],
+    weights: Mapping[str, float],
+    taxis: EventPlan,
+    pickup: Task,
+    engine: Engine,
+    progress: Progress,
+) -> Ingested:
+    """The accidents in the cells and the time of the taxis; the report says of the people, too."""
     step = pickup.time[1] - pickup.time[0] if pickup.n_steps > 1 else pickup.time[0] - pickup.time[0]
     injuries, notes = _injuries(engine, people, weights, progress)
-    risk_plan = replace(
-        plan,
+    plan = replace(
+        taxis,
         events=(CRASH,),
         measures=(Measure("risk", "crash", "severity", "risk", "risk", _describe(weights)),),
         weights={"severity": ""},
@@ -142,14 +165,13 @@ def chicago(
     )
     risk = ingest_events(
         crashes,
-        risk_plan,
+        plan,
         engine,
         progress=progress,
         enrich=lambda table: _with_severity(table, injuries),
         extra={"crash_id": CRASH_ID},
     )
-    report = Report([*taxis.report.accounts, *risk.report.accounts], [*taxis.report.notes, *notes])
-    return Ingested(taxis.city.with_task(risk.city.task("risk")), report)
+    return Ingested(risk.city, Report(risk.report.accounts, notes))
 
 
 def _injuries(
