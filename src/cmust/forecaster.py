@@ -182,7 +182,8 @@ class Forecaster:
         Returns:
             ``(time, node)`` or ``(time, node, channel)`` in original units, with real times and node names. Along the
             nodes, ``filled`` is the share of missing inputs and ``flag`` one of ``ok``, ``partly_filled``,
-            ``all_filled``. With ``level`` a data set of ``value``, ``lower`` and ``upper``.
+            ``all_filled``. With ``level`` a data set of ``value``, ``lower`` and ``upper``; its attribute
+            ``calibrated_until`` is the last step whose truth the intervals have seen.
 
         Raises:
             CityError: the data does not fit the model, is too short, or too much of it is missing.
@@ -194,10 +195,12 @@ class Forecaster:
         about = {"unit": data.unit, "city": city.name, "synthetic": int(city.synthetic)}
         if level is None:
             return _labelled(values, recent, steps, about).rename(task)
-        lower, upper = self.intervals(task, recent.task.time[steps]).around(values, level)
+        intervals = self.intervals(task, recent.task.time[steps])
+        lower, upper = intervals.around(values, level)
         ends = {"value": values, "lower": lower, "upper": upper}
         labelled = {name: _labelled(array, recent, steps, {"unit": data.unit}) for name, array in ends.items()}
-        return xr.Dataset(labelled, attrs={**about, "task": task, "level": level})
+        known = {"level": level, "calibrated_until": str(intervals.until)}
+        return xr.Dataset(labelled, attrs={**about, "task": task, **known})
 
     def intervals(self, task: str, at: np.datetime64) -> TaskIntervals:
         """The calibrated intervals of a task, for a forecast whose first step is ``at``.

@@ -10,7 +10,9 @@ import xarray as xr
 from cmust import Forecaster
 from cmust.calibration import calibrate
 from cmust.city import City
+from cmust.cli.forecasts import old_intervals
 from cmust.errors import CityError, ConfigError, RunError
+from cmust.forecast_table import forecast_tasks
 from cmust.identity import data_fingerprint
 from cmust.intervals.conformal import Adaptation
 from cmust.intervals.state import read_intervals
@@ -135,8 +137,21 @@ def test_forecasts_with_intervals(run: Path, result) -> None:
         assert (wide.lower <= narrow.lower).all() and (narrow.upper <= wide.upper).all()
         assert (wide.lower >= 0).all() and (wide.upper > wide.lower).all()
         assert wide.attrs["level"] == 0.9 and wide.value.attrs["unit"] == "trips"
+        assert wide.attrs["calibrated_until"] == str(data.tasks[task].time[-1])
     with pytest.raises(RunError, match=r"levels 0.8, 0.9, not for 0.5"):
         forecaster.predict(data, "trips", level=0.5)
+
+
+def test_intervals_that_have_heard_nothing_for_long_say_so(run: Path, result) -> None:
+    forecasts = forecast_tasks(Forecaster.load(run), city(), ["trips"], level=0.9)
+    assert old_intervals(forecasts, "x") == []
+    day = np.timedelta64(1, "D")
+    first = forecasts["trips"]["time"].values[0]
+    for days, told in ((14, 0), (15, 1)):
+        forecasts["trips"].attrs["calibrated_until"] = str((first - days * day).astype("datetime64[s]"))
+        lines = old_intervals(forecasts, "cmust calibrate runs/a CITY")
+        assert len(lines) == told
+    assert "15 days before; `cmust calibrate runs/a CITY`" in lines[0]
 
 
 def test_intervals_that_know_the_future_are_refused(run: Path, result) -> None:

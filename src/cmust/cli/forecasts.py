@@ -10,7 +10,29 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from cmust.forecast_table import Forecasts
+from cmust.intervals.conformal import Adaptation
+
 VALUES = ("value", "lower", "upper")
+
+
+def old_intervals(forecasts: Forecasts, command: str) -> list[str]:
+    """A line for each task whose intervals are made of errors that are all longer ago than their window of days.
+
+    Args:
+        forecasts: with intervals.
+        command: that brings them up to date.
+    """
+    told, window = [], Adaptation().window_days
+    for task, data in forecasts.items():
+        until, first = np.datetime64(data.attrs["calibrated_until"]), data["time"].values[0]
+        days = int((first - until) / np.timedelta64(1, "D"))
+        if days > window:
+            told.append(
+                f"note: the intervals of {task} have seen no truth since {until}, {days} days before; "
+                f"`{command}` brings them up to date"
+            )
+    return told
 
 
 def render(table: pd.DataFrame, units: dict[str, str], places: int, console: Console, *, synthetic: bool) -> None:
