@@ -22,10 +22,11 @@ from cmust.experiments.engine import Cell, CellsFailedError, records
 from cmust.experiments.rendering import render
 from cmust.experiments.sheet import latex, markdown
 from cmust.experiments.study import make_terms, run
-from cmust.experiments.table import Row, Table, losing, marks, rows_of
+from cmust.experiments.table import Row, Table, costs, losing, marks, rows_of
 from cmust.experiments.table1 import ALL, cells
-from cmust.experiments.work import CMUST, Terms, work
+from cmust.experiments.work import CMUST, Terms, fallen, work
 from cmust.naive import NAIVE
+from cmust.run import Run
 from tests.experiments.kills import SETTINGS
 from tests.rolling.tiny import quick_prompts, small_city, tiny_city, tiny_task
 
@@ -207,6 +208,41 @@ def test_minutes_become_updates() -> None:
     changes = fit_into(60, parts, {"start_epochs": 20, "refine_epochs": 10}, batches=200)
     assert changes == {"start_epochs": 10, "refine_epochs": 5, "updates_per_epoch": 30, "patience": 10}
     assert fit_into(0.1, parts, {"start_epochs": 20, "refine_epochs": 10}, 9)["updates_per_epoch"] == 1
+
+
+def test_how_far_the_validation_error_fell(tmp_path: Path) -> None:
+    def epochs(phase: str, *errors: float | None, updates: int = 1) -> str:
+        events = [
+            {"event": "epoch", "phase": phase, "validation_loss": error, "updates": updates * number}
+            for number, error in enumerate(errors, start=1)
+        ]
+        return "".join(json.dumps(event) + "\n" for event in [*events, {"event": "phase", "phase": phase}])
+
+    told = Run(tmp_path)
+    assert fallen(told) == {}
+    for text, found in (
+        (epochs("alone", 4.0), {}),
+        (epochs("alone", 4.0, 1.0, None, 3.0), {"fallen_to": 0.25}),
+        (epochs("alone", None, 1.0), {}),
+        # Pre-training and tuning alike: the second; the start of rolling before its shorter phases.
+        (epochs("first", 4.0, 1.0) + epochs("second", 4.0, 3.0), {"fallen_to": 0.75}),
+        (epochs("start", 4.0, 1.0, updates=9) + epochs("roll", 4.0, 3.0), {"fallen_to": 0.25}),
+    ):
+        told.history_file.write_text(text)
+        assert fallen(told) == found
+
+
+def test_costs_leave_out_what_no_cell_has() -> None:
+    cells = [
+        {"cell": {"system": "stid"}, "cost": {"parameters": 1000, "updates": 3, "seconds": 60, "fallen_to": 0.5}},
+        {"cell": {"system": "stid"}, "cost": {"parameters": 1000, "updates": 5, "seconds": 120}},
+        {"cell": {"system": "naive"}},
+    ]
+    assert costs(cells, {"naive": "last value", "stid": "STID"}) == [
+        "| | weights | updates of a cell | minutes of a cell | validation error fell to |",
+        "|---|---|---|---|---|",
+        "| STID | 1,000 | 4 | 1.5 | 50% |",
+    ]
 
 
 def test_the_stopwatch_leaves_out_the_first_update(monkeypatch: pytest.MonkeyPatch) -> None:

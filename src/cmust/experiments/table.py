@@ -212,31 +212,34 @@ def losing(table: Table) -> list[str]:
 
 
 COSTS = (
-    ("parameters", "{:,.0f}", 1),
-    ("updates", "{:,.0f}", 1),
-    ("seconds", "{:.1f}", 60),
-    ("frozen_share", "{:.1%}", 1),
+    ("parameters", "weights", "{:,.0f}", 1),
+    ("updates", "updates of a cell", "{:,.0f}", 1),
+    ("seconds", "minutes of a cell", "{:.1f}", 60),
+    ("frozen_share", "frozen", "{:.1%}", 1),
+    ("fallen_to", "validation error fell to", "{:.0%}", 1),
 )
-"""Of the cost of a cell: its key, how it is shown, in which unit."""
+"""Of the cost of a cell: its key, what it is called and how it is shown, in which unit."""
 
 
 def costs(records: Sequence[Record], labels: Mapping[str, str], key: str = "system") -> list[str]:
-    """A table in Markdown of what each row took: weights, updates and minutes, the mean over its cells.
+    """A table in Markdown of what each row took, the mean over its cells: weights, updates, minutes, and whether it has
+    learned. Columns that no cell has are left out.
 
     Args:
         records: of finished cells.
         labels: of rows.
         key: the entry of a cell that says which row it belongs to.
     """
-    lines = ["| | weights | updates of a cell | minutes of a cell | frozen |", "|---|---|---|---|---|"]
+    costs_of = {
+        row: [record["cost"] for record in records if record["cell"][key] == row and "cost" in record] for row in labels
+    }
+    shown = [column for column in COSTS if any(column[0] in cost for found in costs_of.values() for cost in found)]
+    lines = [f"| | {' | '.join(name for _, name, _, _ in shown)} |", "|---" * (1 + len(shown)) + "|"]
     for row, label in labels.items():
-        found: list[dict[str, Any]] = [
-            record["cost"] for record in records if record["cell"][key] == row and "cost" in record
-        ]
-        if found:
-            shown = [
-                form.format(mean(cost[each] for cost in found) / unit) if each in found[0] else ""
-                for each, form, unit in COSTS
-            ]
-            lines.append(f"| {label} | {' | '.join(shown)} |")
+        cells = []
+        for each, _, form, unit in shown:
+            values = [cost[each] for cost in costs_of[row] if each in cost]
+            cells.append(form.format(mean(values) / unit) if values else "")
+        if costs_of[row]:
+            lines.append(f"| {label} | {' | '.join(cells)} |")
     return lines

@@ -127,8 +127,9 @@ def _other(cell: Cell, folder: Path, terms: Terms, watcher: Watcher | None) -> R
         settled = terms.budget.settle(folder, len(cell.tasks), chosen, training_windows(terms, settings), probe)
     values = {**shape, **settled["training"]}
     done = train(cell.system, terms.city, folder / "run", cell.tasks, watcher=watcher, **values)
-    told = {key: done[key] for key in ("made", "cost", "language")}
-    return {**told, "budget": settled, "tasks": _brief(done["tasks"], cell.system)}
+    told = {key: done[key] for key in ("made", "language")}
+    cost = {**done["cost"], **fallen(Run(folder / "run"))}
+    return {**told, "budget": settled, "cost": cost, "tasks": _brief(done["tasks"], cell.system)}
 
 
 def _cmust(cell: Cell, folder: Path, terms: Terms, watcher: Watcher | None) -> Record:
@@ -183,7 +184,22 @@ def _cost(run: Run, forecaster: Forecaster) -> dict[str, Any]:
         **{key: sum(end[key] for end in ends) for key in ("updates", "epochs", "seconds")},
         "parameters": sum(parameter.numel() for part in parts for parameter in part.parameters()),
         "frozen_share": ends[-1]["frozen_share"],
+        **fallen(run),
     }
+
+
+def fallen(run: Run) -> dict[str, float]:
+    """``fallen_to``: the best validation error as a share of that after the first epoch, in the phase of most updates
+    (the last one, of several); nothing where it has a single epoch.
+    """
+    phases: dict[str, list[dict[str, Any]]] = {}
+    for event in run.history():
+        if event["event"] == "epoch":
+            phases.setdefault(event["phase"], []).append(event)
+    longest = max(reversed(phases.values()), key=lambda epochs: epochs[-1]["updates"], default=[])
+    errors = [epoch["validation_loss"] for epoch in longest]
+    finite = [error for error in errors if error is not None]
+    return {"fallen_to": min(finite) / errors[0]} if len(errors) > 1 and errors[0] else {}
 
 
 def training_windows(terms: Terms, settings: Settings) -> int:
