@@ -278,6 +278,10 @@ def test_a_budget_is_settled_once(tmp_path: Path) -> None:
     assert settled["training"]["updates_per_epoch"] == 24
     assert Budget.parse("minutes=0.5").settle(tmp_path, 2, training, 200, never) == settled
     assert [file.name for file in tmp_path.iterdir()] == ["budget.json"]
+    chosen = tmp_path / "chosen"
+    chosen.mkdir()
+    settled = Budget.parse("minutes 0.5").settle(chosen, 2, training, 200, probe, halves=False)
+    assert tried == [16, 4, 16] and "batch_size" not in settled["training"]
     assert [batch_for(64, updates) for updates in (60, 130, 499, 500)] == [4, 16, 32, 64]
     assert batch_for(2, 1) == 2
     assert Budget.parse("full").settle(tmp_path, 2, training, 200, never)["training"] == {}

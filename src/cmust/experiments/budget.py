@@ -107,6 +107,8 @@ class Budget:
         training: dict[str, Any],
         windows: int,
         probe: Callable[[Path, int], Sequence[Part]],
+        *,
+        halves: bool = True,
     ) -> dict[str, Any]:
         """What of its training settings a cell changes to keep within the budget, and why; settled once and kept.
 
@@ -117,6 +119,7 @@ class Budget:
                 ``batch_size``.
             windows: of the training part.
             probe: times a few updates of every phase with batches of a size, in a folder that is removed afterwards.
+            halves: the batch where time is short; not where the user has chosen it.
 
         Returns:
             ``{"training": changes, ...}``: what the record of the cell says of its budget.
@@ -142,7 +145,7 @@ class Budget:
             parts, changes = fitting(published)
             counted = [changes[part.setting] for part in parts if part.pace.update]
             batch = batch_for(published, sum(counted) * changes["updates_per_epoch"])
-            if batch < published:
+            if halves and batch < published:
                 parts, changes = fitting(batch)
                 changes["batch_size"] = batch
             settled = {

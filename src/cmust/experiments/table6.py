@@ -95,7 +95,8 @@ def _settled(cell: Cell, folder: Path, terms: Terms) -> dict[str, Any]:
         adapted = [key for key in ("head_epochs", "refine_epochs") if key in published]
         return [alone, *(Part(key, UNCOUNTED) for key in adapted)]
 
-    settled = terms.budget.settle(folder, 1, published, training_windows(terms, settings), probe)
+    windows, halves = training_windows(terms, settings), "batch_size" not in settings.training
+    settled = terms.budget.settle(folder, 1, published, windows, probe, halves=halves)
     changes = dict(settled["training"])
     if "patience" in changes:
         share = changes["start_epochs"] / training.start_epochs

@@ -124,7 +124,8 @@ def _other(cell: Cell, folder: Path, terms: Terms, watcher: Watcher | None) -> R
     chosen = {key: getattr(published, key) for key in ("start_epochs", "milestones", "batch_size")}
     settled: dict[str, Any] = {"budget": "until fitted", "training": {}}
     if not system.classic:
-        settled = terms.budget.settle(folder, len(cell.tasks), chosen, training_windows(terms, settings), probe)
+        windows, halves = training_windows(terms, settings), "batch_size" not in shape
+        settled = terms.budget.settle(folder, len(cell.tasks), chosen, windows, probe, halves=halves)
     values = {**shape, **settled["training"]}
     done = train(cell.system, terms.city, folder / "run", cell.tasks, watcher=watcher, **values)
     told = {key: done[key] for key in ("made", "language")}
@@ -160,7 +161,8 @@ def fitted(cell: Cell, folder: Path, terms: Terms, watcher: Watcher | None) -> t
     chosen = {key: getattr(training, key) for key in (*EPOCHS_OF.values(), "batch_size")}
     if training.schedule == "milestones":
         chosen["milestones"] = training.milestones
-    settled = terms.budget.settle(folder, len(cell.tasks), chosen, training_windows(terms, settings), probe)
+    windows, halves = training_windows(terms, settings), "batch_size" not in settings.training
+    settled = terms.budget.settle(folder, len(cell.tasks), chosen, windows, probe, halves=halves)
     values = {**settings.model_dump(), "training": {**settings.training, **settled["training"]}}
     run = folder / "run"
     return fit(terms.city, run, accelerator=terms.accelerator, devices=1, watcher=watcher, **values), settled
