@@ -3,7 +3,7 @@
 Shapes: O origins, F forecast steps, N nodes, C channels, M = N * C series.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import numpy.typing as npt
 import torch
 
 from cmust.city import City, Task
+from cmust.continual.versions import lineage
 from cmust.errors import ConfigError
 from cmust.forecaster import Forecaster
 from cmust.intervals.conformal import Adaptation, Bounds, Groups, Scale, adaptive_bounds, node_groups
@@ -20,8 +21,7 @@ from cmust.intervals.coverage import interval_scores
 from cmust.intervals.state import FILE, TaskIntervals, bounds, write_intervals
 from cmust.machine import provenance
 from cmust.naive import weekly_average
-from cmust.origins import forecasts_from, unseen_origins
-from cmust.run import Run
+from cmust.origins import Model, forecasts_from, succession, turns, unseen_origins
 
 Floats = npt.NDArray[np.float32]
 Progress = Callable[[str, int, int], None]
@@ -38,14 +38,17 @@ def calibrate(
     progress: Progress = lambda task, done, origins: None,
     command: str | None = None,
 ) -> dict[str, Any]:
-    """Go through the data after the model's validation part as if it had arrived step by step, and write what the
-    intervals have learned by its end into ``intervals.json``. Run it again when new truth has arrived.
+    """Go through the data after the validation part as if it had arrived step by step, and write what the intervals
+    have learned by its end into ``intervals.json``. Run it again when new truth has arrived, or a new version is made.
+
+    Each step is forecast by the newest version of the run that had not seen it, of those that led to the one in force:
+    what an update has seen was forecast by the version before it, and the intervals go on from there.
 
     Args:
         run: a finished run folder.
         city: the one it was trained on, or newer data of the same places.
         adaptation: how intervals adapt, and their levels.
-        since: local time of the first forecast to learn from; the first that is new to the model when not given.
+        since: local time of the first forecast to learn from; the first that is new to a version when not given.
         until: local time from which on no truth is used.
         progress: called with task, origins done and origins in all.
         command: how it was started, for the records; the program's arguments when not given.
@@ -62,18 +65,21 @@ def calibrate(
     chosen = adaptation or Adaptation()
     if not chosen.levels or not all(0 < level < 1 for level in chosen.levels):
         raise ConfigError(f"levels are {chosen.levels}; each has to lie between 0 and 1, such as 0.9")
-    version, _ = Run(run).pointer()
-    forecaster = Forecaster.load(run, version)
+    versions = list(lineage(run))
+    version, forecaster = versions[0]
+    models = succession(versions, city)
     found, left_out = unseen_origins(
         forecaster,
         city,
         since,
         until,
         needs=lambda task: chosen.first_days * task.steps_per_day + forecaster.config.horizon,
+        seen={name: each[0].seen for name, each in models.items()},
     )
     states, tasks = {}, {}
     for name, (task, origins) in found.items():
-        forecasts, truth = _collect(forecaster, task, origins, progress)
+        own = turns(task, models[name], origins)
+        forecasts, truth = _collect(own, task, len(origins), progress)
         made = {system: _calibrated(forecaster, task, each, truth, chosen) for system, each in forecasts.items()}
         ours = made[OURS]
         states[name] = ours.state(forecaster.identity(name), task.time[-1], chosen)
@@ -82,6 +88,7 @@ def calibrate(
             "from": str(task.time[origins.start]),
             "until": str(task.time[-1]),
             "origins": len(origins),
+            "origins_by_version": {str(model.version): len(some) for model, some in own},
             "groups": _describe_groups(task, ours.group),
             "scores_known": ours.bounds.count.tolist(),
             "systems": {system: each.scores(truth, chosen) for system, each in made.items()},
@@ -135,16 +142,17 @@ def _calibrated(
 
 
 def _collect(
-    forecaster: Forecaster, task: Task, origins: range, progress: Progress
+    own: Sequence[tuple[Model, range]], task: Task, count: int, progress: Progress
 ) -> tuple[dict[str, Floats], Floats]:
     """Forecasts by system and the truth, each ``(O, F, N, C)``."""
-    systems = {OURS: forecaster.forecast, BASELINE: weekly_average}
     batches, done = [], 0
-    for batch in forecasts_from(forecaster, task, origins, systems):
-        batches.append(batch)
-        done += len(batch.origins)
-        progress(task.name, done, len(origins))
-    forecasts = {name: np.concatenate([batch.forecasts[name] for batch in batches]) for name in systems}
+    for model, origins in own:
+        systems = {OURS: model.forecaster.forecast, BASELINE: weekly_average}
+        for batch in forecasts_from(model.forecaster, task, origins, systems):
+            batches.append(batch)
+            done += len(batch.origins)
+            progress(task.name, done, count)
+    forecasts = {name: np.concatenate([batch.forecasts[name] for batch in batches]) for name in (OURS, BASELINE)}
     return forecasts, np.concatenate([batch.truth for batch in batches])
 
 

@@ -3,7 +3,7 @@
 Shapes: O origins (the step a forecast begins at), F forecast steps, N nodes, C channels.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from cmust.city import City, Task
-from cmust.errors import RunError
+from cmust.errors import CmustError, RunError
 from cmust.forecaster import Forecaster
 from cmust.recent import seconds_after, with_missing
 from cmust.unseen import end_of_seen
@@ -56,6 +56,7 @@ def unseen_origins(
     since: str | None = None,
     until: str | None = None,
     needs: Callable[[Task], int] = lambda task: 1,
+    seen: Mapping[str, np.datetime64] | None = None,
 ) -> tuple[dict[str, tuple[Task, range]], dict[str, str]]:
     """Per task of the run that the city has: its data before ``until``, and the origins from which all that is forecast
     is new to the model.
@@ -69,6 +70,7 @@ def unseen_origins(
         since: local time from which on forecasts begin, no earlier than what is new; that when not given.
         until: local time from which on no truth is used: steps that end later are left out.
         needs: how many new steps a task has to have.
+        seen: by task the last step that is not new; what the model has seen when not given.
 
     Returns:
         The tasks with enough that is new, and why others are left out.
@@ -79,9 +81,7 @@ def unseen_origins(
             that is new.
     """
     names = forecaster.tasks_in(city)
-    if not names:
-        raise RunError(f"city {city.name!r} has none of the run's tasks {', '.join(forecaster.tasks)}")
-    ends = _seen_until(forecaster, city, names)
+    ends = _seen_until(forecaster, city, names) if seen is None else seen
     found, left_out = {}, {}
     for name in names:
         task = forecaster.task_of(city, name)
@@ -107,8 +107,61 @@ def unseen_origins(
     return found, left_out
 
 
+@dataclass(frozen=True)
+class Model:
+    """A task's model in one version of a run.
+
+    Attributes:
+        version: its number.
+        forecaster: of the version.
+        seen: the last step that trained or chose the model.
+    """
+
+    version: int
+    forecaster: Forecaster
+    seen: np.datetime64
+
+
+def succession(versions: Iterable[tuple[int, Forecaster]], city: City) -> dict[str, list[Model]]:
+    """Per task of the run that the city has: its models one after another, the first one first.
+
+    A model goes before the next as long as the city holds what it has seen, with the same values.
+
+    Args:
+        versions: of the run with their numbers, the one in force first, each followed by the one it was made from.
+        city: the one the run was trained on, or newer data of the same places.
+
+    Raises:
+        CityError: the data does not fit the version in force.
+        RunError: the city has none of the run's tasks, or it is not known what the version in force has seen.
+    """
+    (version, forecaster), *earlier = versions
+    seen = _seen_until(forecaster, city, forecaster.tasks_in(city))
+    models = {name: [Model(version, forecaster, until)] for name, until in seen.items()}
+    for name, found in models.items():
+        for version, forecaster in earlier:
+            if name not in forecaster.tasks:
+                break
+            try:
+                until = _seen_until(forecaster, city, [name])[name]
+            except CmustError:  # what it has seen has been corrected since, or is not in the city any more
+                break
+            found.insert(0, Model(version, forecaster, until))
+    return models
+
+
+def turns(task: Task, models: Sequence[Model], origins: range) -> list[tuple[Model, range]]:
+    """Which of the ``origins`` each model forecasts: from the step after what it has seen, until the next one can."""
+    firsts = [max(seconds_after(task, model.seen) // task.interval + 1, origins.start) for model in models]
+    ends = [min(first, origins.stop) for first in firsts[1:]] + [origins.stop]
+    found = zip(models, firsts, ends, strict=True)
+    return [(model, range(first, end)) for model, first, end in found if first < end]
+
+
 def _seen_until(forecaster: Forecaster, city: City, names: Sequence[str]) -> dict[str, np.datetime64]:
     """The last step, by task, that trained or chose its model."""
+    if not names:
+        raise RunError(f"city {city.name!r} has none of the run's tasks {', '.join(forecaster.tasks)}")
     seen = {name: forecaster.tasks[name].about.get("seen") for name in names}
     if all(seen.values()):
         tasks = [forecaster.task_of(city, name) for name in names]

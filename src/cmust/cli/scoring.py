@@ -120,7 +120,8 @@ def calibrate(
 ) -> None:
     """Calibrate intervals on what the model has not seen, and say how well they would have covered it.
 
-    Writes intervals.json into the run folder, for `cmust forecast --level`. Run it again when new truth has arrived.
+    Writes intervals.json into the run folder, for `cmust forecast --level`. Run it again when new truth has arrived
+    and after every update: what an update has seen is forecast by the version before it.
 
     Example: `cmust calibrate runs/demo demo.zarr.zip`
     """
@@ -128,7 +129,7 @@ def calibrate(
 
     import cmust
     from cmust.cli.progress import scoring_progress
-    from cmust.cli.tables import coverage_table, print_left_out
+    from cmust.cli.tables import coverage_table, forecasters, print_left_out
     from cmust.intervals.conformal import Adaptation
 
     adaptation = Adaptation(levels=tuple(level or Adaptation.levels), first_days=first_days)
@@ -138,6 +139,8 @@ def calibrate(
         )
     console = Console()
     console.print(coverage_table(result))
+    for told in forecasters(result):
+        console.print(told, markup=False, highlight=False, soft_wrap=True)
     print_left_out(result["left_out"], console)
     use = shown_command("forecast", run, city, "--level", f"{adaptation.levels[-1]:g}")
     typer.echo(f"wrote {run / 'intervals.json'}; use it with: {use}")

@@ -36,6 +36,18 @@ def coverage_table(result: dict[str, Any]) -> Table:
     return table
 
 
+def forecasters(result: dict[str, Any]) -> list[str]:
+    """A line per task that several versions of the run have forecast, of what :func:`cmust.calibrate` returns."""
+    shares = {name: task["origins_by_version"] for name, task in result["tasks"].items()}
+    return [
+        f"{name}: forecast by "
+        + ", ".join(f"version {number} ({origins} origins)" for number, origins in versions.items())
+        + "; what an update has seen is forecast by the version before it"
+        for name, versions in shares.items()
+        if len(versions) > 1
+    ]
+
+
 def print_backtest(result: dict[str, Any], console: Console, places: int = 5) -> None:
     """Errors of each task by weekday, hour, holiday, week and place; then what earlier tasks lost."""
     for name, task in result["tasks"].items():

@@ -77,6 +77,24 @@ def list_versions(run: Path | str) -> list[Version]:
     return versions
 
 
+def lineage(run: Path | str) -> Iterator[tuple[int, Forecaster]]:
+    """The version in force and those it was made from, each with its number, the first one last.
+
+    Raises:
+        RunError: one is damaged.
+    """
+    folder = Run(run)
+    number, _ = folder.pointer()
+    yield number, Forecaster.load(run, number)
+    while number > FIRST:
+        file = folder.version_folder(number) / "version.json"
+        parent = read_json(file, f"version {number} of {run} has no version.json")["parent"]
+        if type(parent) is not int or not FIRST <= parent < number:
+            raise RunError(f"{file} is damaged: its parent is {parent!s:.80}; restore it from a copy")
+        number = parent
+        yield number, Forecaster.load(run, number)
+
+
 def use_version(run: Path | str, number: int) -> None:
     """Bring a version into force, such as an earlier one.
 
