@@ -137,6 +137,16 @@ def test_the_command_finds_it_finished(filled: tuple[Path, dict[str, Any]], tmp_
     assert "whole number" in command("--budget", "smoke", "--seeds", "0,x", code=2)
 
 
+def test_the_network_alone_is_that_of_cmust_without_rolling(tmp_path: Path) -> None:
+    terms = Terms(small_city(), Budget("smoke"), SETTINGS, "cpu")
+    record = work(Cell("cmust_alone", ("trips",), 0), tmp_path, terms)
+    assert list(record["tasks"]["trips"]["systems"]) == ["cmust_alone"] and record["cost"]["frozen_share"] == 0
+    (phase,) = (event for event in Run(tmp_path / "run").history() if event["event"] == "phase")
+    assert (phase["phase"], phase["updates"]) == ("alone trips", 3)
+    alone, rolling = (terms.of(Cell(name, ("trips",), 0)) for name in ("cmust_alone", "cmust_tuned"))
+    assert alone.network == rolling.network and alone.trainer == rolling.trainer
+
+
 def test_cells_are_seeds_times_systems_times_tasks() -> None:
     made = cells(("a", "b"), ALL, (0, 1))
     assert len(made) == len(set(made)) == len({cell.name for cell in made})
@@ -144,6 +154,7 @@ def test_cells_are_seeds_times_systems_times_tasks() -> None:
     assert (
         len(count["naive"]) == 1 and len(count["stid"]) == 4 and len(count["mtgnn"]) == len(count["cmust_paper"]) == 2
     )
+    assert [cell.tasks for cell in count["cmust_alone"]] == [("a",), ("b",)] * 2
     long = Cell("stid", tuple(f"a_task_with_a_long_name_{n}" for n in range(20)), 0, "50 % of the nodes")
     assert len(long.name) < 120 and "/" not in long.name and " " not in long.name
 
@@ -290,14 +301,17 @@ def test_a_budget_is_settled_once(tmp_path: Path) -> None:
             Budget.parse(wrong)
 
 
-@pytest.mark.parametrize("cell", [Cell("agcrn", ("trips",), 1), Cell("cmust_paper", ("trips", "visits"), 1)])
+@pytest.mark.parametrize(
+    "cell",
+    [Cell("agcrn", ("trips",), 1), Cell("cmust_paper", ("trips", "visits"), 1), Cell("cmust_alone", ("trips",), 1)],
+)
 def test_equal_time_is_measured_and_kept(cell: Cell, tmp_path: Path) -> None:
     terms = Terms(small_city(), Budget("minutes", 0.001), SETTINGS, "cpu")
     with quick_prompts():
         record = work(cell, tmp_path, terms)
     settled, cost = record["budget"], record["cost"]
     assert settled["seconds"] == pytest.approx(0.06 * len(cell.tasks))
-    assert len(settled["paces"]) == (1 if cell.system == "agcrn" else 5)
+    assert len(settled["paces"]) == (5 if cell.system == "cmust_paper" else 1)
     assert cost["updates"] == cost["epochs"] * settled["training"]["updates_per_epoch"]
     config = json.loads((tmp_path / "run" / "config.json").read_text())
     training = config.get("training") or config["settings"]["training"]
@@ -338,8 +352,9 @@ def test_table2_changes_one_task_and_no_other(tmp_path: Path) -> None:
             np.testing.assert_allclose(coarse.values[step], together(part, axis=0), rtol=1e-6)
     late = table2.coarsened(city.select(time=slice("2024-03-04T02:00", None)).tasks["trips"], 2)
     assert str(late.time[0]) == "2024-03-04T04:00:00" and late.n_steps == 167
-    made = table2.cells(("trips", "heat"), "trips", ("naive", "stid", "cmust_tuned"), (0,))
-    assert len(made) == 4 * 3 and {len(cell.tasks) for cell in made if cell.system == "cmust_tuned"} == {2}
+    made = table2.cells(("trips", "heat"), "trips", ("naive", "stid", "cmust_alone", "cmust_tuned"), (0,))
+    assert len(made) == 4 * 4 and {cell.tasks for cell in made if cell.system == "cmust_alone"} == {("trips",)}
+    assert {len(cell.tasks) for cell in made if cell.system == "cmust_tuned"} == {2}
     with pytest.raises(ConfigError, match="'mtgnn' is not in this table"):
         table2.cells(("trips", "heat"), "trips", ("mtgnn",), (0,))
 

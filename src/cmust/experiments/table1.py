@@ -9,11 +9,14 @@ from cmust.errors import ConfigError
 from cmust.experiments.engine import Cell, Record
 from cmust.experiments.study import Experiment, title
 from cmust.experiments.table import Table, costs, rows_of
-from cmust.experiments.work import CMUST, NAIVE_CELL
+from cmust.experiments.work import ALONE, CMUST, NAIVE_CELL
 
-CMUST_LABELS = {name: f"CMuST, {preset}" for name, preset in CMUST.items()}
+CMUST_LABELS = {
+    ALONE: "the network of CMuST, tuned, each task alone",
+    **{name: f"CMuST, {preset}" for name, preset in CMUST.items()},
+}
 LABELS = {**naive.LABELS, **{name: system.label for name, system in SYSTEMS.items()}, **CMUST_LABELS}
-ALL = (NAIVE_CELL, *SYSTEMS, *CMUST)
+ALL = (NAIVE_CELL, *SYSTEMS, ALONE, *CMUST)
 
 
 def cells(tasks: Sequence[str], systems: Sequence[str], seeds: Sequence[int], variation: str = "") -> list[Cell]:
@@ -33,7 +36,7 @@ def cells(tasks: Sequence[str], systems: Sequence[str], seeds: Sequence[int], va
         for name in [name for name in wanted if name not in unseeded]:
             if name in CMUST or (name in SYSTEMS and SYSTEMS[name].together):
                 made.append(Cell(name, tuple(tasks), seed, variation))
-            elif name in SYSTEMS:
+            elif name != NAIVE_CELL:
                 made += [Cell(name, (task,), seed, variation) for task in tasks]
     return made
 

@@ -13,7 +13,7 @@ from cmust.experiments import table1
 from cmust.experiments.engine import Cell, Record
 from cmust.experiments.study import Experiment, title
 from cmust.experiments.table import Table, rows_of
-from cmust.experiments.work import CMUST, NAIVE_CELL, Terms
+from cmust.experiments.work import ALONE, CMUST, NAIVE_CELL, Terms
 
 CHANGES = {
     "nodes/4": "25 % of nodes",
@@ -21,7 +21,7 @@ CHANGES = {
     "interval*2": "2 x interval",
     "interval*4": "4 x interval",
 }
-ALL = (NAIVE_CELL, *(name for name, system in SYSTEMS.items() if not system.together), *CMUST)
+ALL = (NAIVE_CELL, *(name for name, system in SYSTEMS.items() if not system.together), ALONE, *CMUST)
 
 
 def cells(tasks: Sequence[str], task: str, systems: Sequence[str], seeds: Sequence[int]) -> list[Cell]:

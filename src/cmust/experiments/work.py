@@ -18,7 +18,7 @@ from cmust.fitting import fit
 from cmust.forecaster import Forecaster
 from cmust.machine import provenance
 from cmust.naive import NAIVE
-from cmust.rolling import rolling_plan
+from cmust.rolling import PLANS
 from cmust.run import Run
 from cmust.settings import Settings, make_settings
 from cmust.training import Watcher
@@ -26,7 +26,9 @@ from cmust.windows import make_windows
 
 NAIVE_CELL = "naive"
 CMUST = {"cmust_paper": "paper", "cmust_reference": "reference", "cmust_tuned": "tuned"}
-EPOCHS_OF = {"start": "start_epochs", "roll": "rolling_epochs", "refine": "refine_epochs"}
+ALONE = "cmust_alone"
+"""The network of the tuned preset on one task by itself: what CMuST gains from the others is its distance to this."""
+EPOCHS_OF = {"start": "start_epochs", "single": "start_epochs", "roll": "rolling_epochs", "refine": "refine_epochs"}
 
 
 @dataclass(frozen=True)
@@ -60,9 +62,14 @@ class Terms:
     def of(self, cell: Cell) -> Settings:
         """The settings of a cell's run; of another system only ``protocol`` and the windows mean something."""
         training = {"precision": "32-true", **self.settings.get("training", {}), "seed": cell.seed}
-        preset = CMUST.get(cell.system, "tuned")
         own = {key: value for key, value in self.settings.items() if key != "systems"}
-        return make_settings(**{**own, "preset": preset, "tasks": cell.tasks, "training": training})
+        cells = {
+            "preset": CMUST.get(cell.system, "tuned"),
+            "scheme": "alone" if cell.system == ALONE else "rolling",
+            "tasks": cell.tasks,
+            "training": training,
+        }
+        return make_settings(**{**own, **cells})
 
 
 def changed(settings: dict[str, Any], changes: dict[str, dict[str, Any]]) -> dict[str, Any]:
@@ -87,7 +94,7 @@ def work(cell: Cell, folder: Path, terms: Terms, watcher: Watcher | None = None)
         terms.city.task(name)
     if cell.system == NAIVE_CELL:
         return _naive(cell, terms)
-    if cell.system in CMUST:
+    if cell.system in (ALONE, *CMUST):
         return _cmust(cell, folder, terms, watcher)
     return _other(cell, folder, terms, watcher)
 
@@ -152,7 +159,7 @@ def fitted(cell: Cell, folder: Path, terms: Terms, watcher: Watcher | None) -> t
         RunError: training diverged, or the folder holds another run.
     """
     settings = terms.of(cell)
-    training, plan = settings.trainer, rolling_plan(cell.tasks, settings.trainer)
+    training, plan = settings.trainer, PLANS[settings.scheme](cell.tasks, settings.trainer)
 
     def probe(place: Path, batch: int) -> Sequence[Part]:
         both = timed(cell, place, terms, "joint", batch)
