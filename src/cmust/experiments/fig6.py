@@ -8,7 +8,7 @@ from typing import Any
 from cmust import naive
 from cmust.experiments.engine import Cell, Record
 from cmust.experiments.study import Experiment, preset_of, title
-from cmust.experiments.table import Table, rows_of
+from cmust.experiments.table import Table, costs, rows_of
 from cmust.experiments.work import NAIVE_CELL, Terms, changed
 
 SWEEPS: dict[str, tuple[Any, ...]] = {
@@ -58,6 +58,8 @@ def table(config: dict[str, Any], records: Sequence[Record]) -> Table:
     notes = [
         f"Preset: {preset_of(records)}. One setting is changed at a time. The self-interactions are as wide as the "
         f"representation; widths are rounded up to a multiple of the heads. delta is of the variance itself.",
+        "",
+        *costs(records, {each: each for each in VARIATIONS}, key="variation"),
     ]
     return Table(title(config), tuple(config["tasks"]), rows, notes)
 

@@ -106,24 +106,32 @@ class Table:
         return f"Masked (plain) scores of the test part, lower is better; the plain share beside MAPE is WAPE; {seeds}."
 
     def picture(self, path: Path) -> None:
-        """Drawn measures of every row, a panel per task, the spread as a bar; PNG."""
+        """Drawn measures of every trained row, a panel per task, the spread as a bar; of the naive forecasts the best
+        one as a line; PNG.
+        """
         drawn = [measure for measure in self.measures if measure.drawn]
-        size = (1.8 + 2.6 * len(self.tasks), (1.2 + 0.26 * len(self.rows)) * len(drawn))
+        trained, naive = ([row for row in self.rows if row.naive == kind] for kind in (False, True))
+        shown = trained or naive
+        size = (1.8 + 2.6 * len(self.tasks), (1.2 + 0.26 * len(shown)) * len(drawn))
         figure = Figure(figsize=size, layout="constrained")
         FigureCanvasAgg(figure)
         panels = figure.subplots(len(drawn), len(self.tasks), sharey=True, squeeze=False)
         for measure, line in zip(drawn, panels, strict=True):
             for panel, task in zip(line, self.tasks, strict=True):
-                values = [measure.values(row.scores.get(task, ()), "masked") for row in self.rows]
+                values = [measure.values(row.scores.get(task, ()), "masked") for row in shown]
                 there = [(place, each) for place, each in enumerate(values) if each]
                 middle, height = [mean(each) for _, each in there], [place for place, _ in there]
                 panel.errorbar(middle, height, xerr=[spread(each) for _, each in there], fmt="o", ms=4, color="#1f4e79")
+                if simple := [value for row in naive for value in measure.values(row.scores.get(task, ()), "masked")]:
+                    panel.axvline(min(simple), ls="--", lw=1, color="#c0504d", label="best naive forecast")
                 panel.set_title(task, fontsize=9)
                 panel.grid(axis="x", alpha=0.3)
                 panel.tick_params(labelsize=8)
                 panel.set_xlabel(f"masked {measure.label}" if measure.plain else measure.label, fontsize=8)
-        panels[0][0].set_yticks(range(len(self.rows)), [row.label for row in self.rows])
+        panels[0][0].set_yticks(range(len(shown)), [row.label for row in shown])
         panels[0][0].invert_yaxis()
+        handles, labels = panels[0][0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower right", fontsize=8, frameon=False)
         figure.suptitle(self.title, fontsize=10)
         with atomic_path(path) as temporary:
             figure.savefig(temporary, format="png", dpi=150)
