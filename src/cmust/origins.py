@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from cmust.city import City, Task
-from cmust.errors import CmustError, RunError
+from cmust.errors import RunError
 from cmust.forecaster import Forecaster
 from cmust.recent import seconds_after, with_missing
 from cmust.unseen import end_of_seen
@@ -125,7 +125,8 @@ class Model:
 def succession(versions: Iterable[tuple[int, Forecaster]], city: City) -> dict[str, list[Model]]:
     """Per task of the run that the city has: its models one after another, the first one first.
 
-    A model goes before the next as long as the city holds what it has seen, with the same values.
+    That the city is the run's is told from the version in force; what an earlier one has seen may have been corrected
+    since.
 
     Args:
         versions: of the run with their numbers, the one in force first, each followed by the one it was made from.
@@ -140,13 +141,10 @@ def succession(versions: Iterable[tuple[int, Forecaster]], city: City) -> dict[s
     models = {name: [Model(version, forecaster, until)] for name, until in seen.items()}
     for name, found in models.items():
         for version, forecaster in earlier:
-            if name not in forecaster.tasks:
+            seen_then = forecaster.tasks[name].about.get("seen") if name in forecaster.tasks else None
+            if seen_then is None:
                 break
-            try:
-                until = _seen_until(forecaster, city, [name])[name]
-            except CmustError:  # what it has seen has been corrected since, or is not in the city any more
-                break
-            found.insert(0, Model(version, forecaster, until))
+            found.insert(0, Model(version, forecaster, np.datetime64(seen_then["until"])))
     return models
 
 

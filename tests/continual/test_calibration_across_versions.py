@@ -1,5 +1,6 @@
 """Intervals of a run that is updated: what a version has seen was forecast by the one before it."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 from cmust import Forecaster, adapt, update
 from cmust.calibration import calibrate
 from cmust.city import City
+from cmust.cli.tables import forecasters
 from cmust.continual.versions import use_version
 from cmust.errors import RunError
 from cmust.intervals.conformal import Adaptation
@@ -52,8 +54,10 @@ def test_scores_by_forecasting_day_by_day_with_the_version_of_the_day(run: Path)
     assert update(run, whole_city(), **CPU).version == 2
     data, since = longer_city().select(time=slice(None, "2024-04-02")), "2024-03-31"
     assert data.task("trips").n_steps == 336 + 12
-    told = calibrate(run, data, adaptation=FAST, since=since)["tasks"]["trips"]
+    result = calibrate(run, data, adaptation=FAST, since=since)
+    told = result["tasks"]["trips"]
     assert told["origins_by_version"] == {"1": 12, "2": 12}
+    assert forecasters(result)[0].startswith("trips: forecast by version 1 (12 origins), version 2 (12 origins);")
     task = data.task("trips")
     inside, count = 0, 0
     for origin in range(task.n_steps - 24 + 12 + 3, task.n_steps):
@@ -71,13 +75,27 @@ def test_scores_by_forecasting_day_by_day_with_the_version_of_the_day(run: Path)
     assert scores["coverage"] == pytest.approx(inside / count)
 
 
-def test_a_version_that_saw_other_values_is_left_out(run: Path) -> None:
+def test_corrections_that_an_update_has_seen_do_no_harm_and_another_city_is_refused(run: Path) -> None:
     values = whole_city().task("trips").values.copy()
     values[5] += 1
     corrected = tiny_city(replace(whole_city().task("trips"), values=values))
     assert update(run, corrected, tasks=["trips"], **CPU).version == 2
-    with pytest.raises(RunError, match=r"0 steps from 2024-03-31T22:00:00 to .* are new to its model"):
-        calibrate(run, corrected, adaptation=FAST)
+    told = calibrate(run, corrected, adaptation=FAST)
+    assert list(told["tasks"]["trips"]["origins_by_version"]) == ["1"]
+    with pytest.raises(RunError, match="with other data than"):
+        calibrate(run, whole_city(), adaptation=FAST)
+
+
+def test_a_damaged_line_of_versions_is_named(run: Path) -> None:
+    assert update(run, whole_city(), **CPU).version == 2
+    file = run / "versions" / "0002" / "version.json"
+    for parent in ({}, {"parent": 2}, {"parent": "1"}):
+        file.write_text(json.dumps(parent))
+        with pytest.raises(RunError, match=r"version\.json is damaged: its parent is .*; restore it from a copy"):
+            calibrate(run, whole_city(), adaptation=FAST)
+    file.unlink()
+    with pytest.raises(RunError, match=r"version 2 of .* has no version\.json"):
+        calibrate(run, whole_city(), adaptation=FAST)
 
 
 def test_a_task_begins_with_the_version_that_brought_it(run: Path) -> None:

@@ -88,7 +88,7 @@ def lineage(run: Path | str) -> Iterator[tuple[int, Forecaster]]:
     yield number, Forecaster.load(run, number)
     while number > FIRST:
         file = folder.version_folder(number) / "version.json"
-        parent = read_json(file, f"version {number} of {run} has no version.json")["parent"]
+        parent = read_json(file, f"version {number} of {run} has no version.json").get("parent")
         if type(parent) is not int or not FIRST <= parent < number:
             raise RunError(f"{file} is damaged: its parent is {parent!s:.80}; restore it from a copy")
         number = parent
