@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from cmust.profile import Shape, choose_shape, make_profile, shaped
+from cmust.heads import make_head
+from cmust.model import Trunk, forecast, model_config
+from cmust.profile import Shape, choose_shape, make_profile, profile_alone, shaped
 from cmust.windows import make_windows
 from tests.test_windows import tiny_city, tiny_task
 
@@ -85,3 +87,34 @@ def test_a_task_that_goes_below_zero_has_no_level() -> None:
     assert choose_shape(windows, task.time, task.interval).power is not None  # the training part alone tells
     windows.values[late - 1, 0, 0] = -1
     assert choose_shape(windows, task.time, task.interval).power is None
+
+
+def test_alone_it_is_what_a_network_of_tuned_forecasts_before_it_learns() -> None:
+    task = tiny_task(steps=9 * WEEK, nodes=2, missing=0.05)
+    city = tiny_city(task)
+    plain = make_windows(city, "purged", 4, 3)["trips"]
+    shape, windows = shaped(plain, task.time, task.interval)
+    config = model_config("tuned", input_steps=4, horizon=3)
+    head = make_head(config, task, windows, 0, shape.power).head
+    starts = windows.split.starts["test"]
+    expected = forecast(Trunk(config, 12, (1,)), head, windows.inputs(starts))
+    found = profile_alone(plain, task.time, task.interval)(plain, starts)
+    torch.testing.assert_close(found, expected.detach())
+
+
+def test_alone_it_follows_the_levels_by_hand() -> None:
+    task = tiny_task(steps=9 * WEEK, nodes=2, missing=0)
+    task.values[:] = np.array([95.0, 195.0], dtype=np.float32)[None, :, None]
+    windows = make_windows(tiny_city(task), "purged", 4, 3)["trips"]
+    start = windows.split.starts["test"][:1]
+    observed = slice(int(start), int(start) + 4)
+    alone, power = (
+        profile_alone(windows, task.time, task.interval),
+        choose_shape(windows, task.time, task.interval).power,
+    )
+    windows.values[observed, 0] = 190.0  # the city's level: (4 * (190 + 195) + 5) / (4 * (95 + 195) + 5)
+    assert power is not None
+    city = (1545 / 1165) ** power
+    node = (4 * 190 + 5) / (city * 4 * 95 + 5)
+    expected = 95 * city * (1 + (node - 1) / 2)
+    assert alone(windows, start)[0, :, 0, 0].tolist() == pytest.approx([expected] * 3, rel=1e-4)

@@ -19,7 +19,6 @@ from cmust.files import write_text
 from cmust.forecaster import Forecaster
 from cmust.holidays import Days, holidays_of
 from cmust.machine import provenance
-from cmust.naive import NAIVE
 from cmust.origins import Batch, forecasts_from, unseen_origins
 from cmust.run import Run
 
@@ -109,7 +108,7 @@ def _backtest_task(
     forecaster: Forecaster, task: Task, origins: range, days: Days | None, progress: Progress
 ) -> dict[str, Any]:
     origins = range(origins.start, origins.stop - forecaster.config.horizon + 1)
-    systems = {OURS: forecaster.forecast, **NAIVE}
+    systems = {OURS: forecaster.forecast, **forecaster.model(task.name).without_network()}
     errors = {name: StepErrors(task.n_steps, forecaster.config.horizon, task.n_nodes) for name in systems}
     done = 0
     for batch in forecasts_from(forecaster, task, origins, systems):

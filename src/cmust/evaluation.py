@@ -16,7 +16,6 @@ from cmust.forecaster import Forecaster
 from cmust.identity import describe_city
 from cmust.machine import provenance
 from cmust.metrics import Scores
-from cmust.naive import NAIVE
 from cmust.run import Run
 from cmust.unseen import windows_to_score
 from cmust.windows import Part, Windows
@@ -142,7 +141,7 @@ def _score(
     scores = score_systems(
         windows,
         starts,
-        {SYSTEM: forecaster.forecast, **NAIVE},
+        {SYSTEM: forecaster.forecast, **forecaster.model(windows.name).without_network()},
         batch_size=batch_size,
         progress=lambda done: progress(windows.name, done, len(starts)),
         keep=lambda batch, forecasts: pictures.keep(batch, forecasts[SYSTEM]),

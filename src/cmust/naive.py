@@ -49,14 +49,17 @@ NAIVE: dict[str, Naive] = {
     "weekly_average": weekly_average,
     "scaled_weekly_average": scaled_weekly_average,
 }
+PROFILE = "weekly_profile"
+"""The profile that ``tuned`` begins with, without its network (:func:`cmust.profile.profile_alone`)."""
 LABELS = {
     "last_value": "last value",
     "yesterday": "same slot yesterday",
     "last_week": "same slot last week",
     "weekly_average": "weekly average",
     "scaled_weekly_average": "weekly average, scaled to the recent level",
+    PROFILE: "weekly profile that tuned begins with",
 }
-"""What they are called in tables."""
+"""What forecasts without a trained model are called in tables."""
 
 
 def _ahead(windows: Windows, starts: Tensor) -> Tensor:

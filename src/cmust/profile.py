@@ -11,14 +11,18 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from cmust.model.network import seasonal
+from cmust.naive import Naive
 from cmust.seasonal import week_slot
 from cmust.windows import Windows
 
 Array = npt.NDArray[np.float32]
 HALF_LIVES = (1.5, 3.0, 6.0, math.inf)
 POWERS = (0.0, 0.25, 0.5, 0.75, 1.0)
+SHARE = 0.5
+"""Of a node's own level, in a forecast: where a head's starts."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +90,20 @@ def shaped(windows: Windows, time: npt.NDArray[np.datetime64], interval: int) ->
     return shape, _with(windows, profile, time, interval)
 
 
+def profile_alone(windows: Windows, time: npt.NDArray[np.datetime64], interval: int) -> Naive:
+    """The profile of the shape that validation chooses, as a forecast.
+
+    It is what ``tuned`` forecasts before its network has learned anything: its lead over this is the network's.
+    """
+    shape, seen = shaped(windows, time, interval)
+    return lambda windows, starts: follow(seen, starts, shape.power)
+
+
+def follow(windows: Windows, starts: Tensor, power: float | None) -> Tensor:
+    """The profile ahead at the recent levels of the city and of each node, ``(B, F, N, C)``."""
+    return seasonal(windows.inputs(starts), power, SHARE)[1]
+
+
 def _with(windows: Windows, profile: Profile, time: npt.NDArray[np.datetime64], interval: int) -> Windows:
     """The windows with the profile at every step; the weekly average where no training week knows the slot."""
     known = profile.table[week_slot(time, interval)]
@@ -109,7 +127,7 @@ def choose_shape(windows: Windows, time: npt.NDArray[np.datetime64], interval: i
                 inputs = candidate.inputs(starts)
                 truth, valid = candidate.targets(starts)
                 for power in powers:
-                    _, forecast = seasonal(inputs, power, share=0.5)  # where a head's own share starts
+                    _, forecast = seasonal(inputs, power, SHARE)
                     totals[power] += (forecast - truth).abs()[valid].double().sum().item()
             errors.update({Shape(half_life, smooth, power): total for power, total in totals.items()})
     return min(errors, key=lambda shape: errors[shape])

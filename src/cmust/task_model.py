@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 
 from cmust.model import Head, ModelConfig, Trunk, channel_counts, forecast
+from cmust.naive import NAIVE, PROFILE, Naive
+from cmust.profile import follow
 from cmust.prompts import FreePrompt, NoPrompt, SamplingAutoencoder, SummaryPrompt
 from cmust.windows import Windows
 
@@ -42,6 +44,13 @@ class TaskModel:
         """Forecasts ``(B, F, N, C)`` in original units of the windows that start at ``starts`` ``(B,)``."""
         parts = starts.split(windows.pass_size)
         return torch.cat([forecast(self.trunk, self.head, windows.inputs(part)) for part in parts])
+
+    def without_network(self) -> dict[str, Naive]:
+        """What its forecasts are held against: the naive ones and, where it builds on one, its weekly profile alone."""
+        if not self.trunk.config.seasonal:
+            return dict(NAIVE)
+        power = None if self.head.level is None else float(self.head.power)
+        return {**NAIVE, PROFILE: lambda windows, starts: follow(windows, starts, power)}
 
     def identity(self) -> str:
         """SHA-256 (hexadecimal) of all that makes its forecasts."""

@@ -252,6 +252,7 @@ def test_scores_are_of_what_follows_the_history(run: Path) -> None:
         "last_week",
         "weekly_average",
         "scaled_weekly_average",
+        "weekly_profile",
     }
     task, forecaster = city.tasks["bikes"], Forecaster.load(run)
     assert (scored["from"], scored["until"]) == ("2024-03-11T00:00:00", str(task.time[-1]))

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import Result
 from typer.testing import CliRunner
 
 from cmust.city import Task
@@ -70,7 +71,7 @@ def test_it_renders_from_what_is_stored_alone(filled: tuple[Path, dict[str, Any]
     text = render(folder)
     assert "| tiny, budget smoke | trips MAE | trips MAPE | visits MAE | visits MAPE |" in text
     assert "| MTGNN * |" in text and "| CMuST, tuned |" in text and "**" not in text and "one seed" in text
-    assert "Worse than the best naive forecast in masked MAE: " in text
+    assert "Worse than the best naive forecast in masked MAE" in text
     kept = tmp_path / "kept"
     kept.mkdir()
     for name in ("config.json", "results.jsonl"):
@@ -189,7 +190,15 @@ def test_who_loses_to_a_naive_forecast() -> None:
     naive = [Row("last", {"a": [scored(4.0)], "b": [scored(1.0)]}, naive=True), Row("week", {"a": [scored(2.0)]}, True)]
     learned = [Row("A", {"a": [scored(3.0)], "b": [scored(0.9)]}), Row("B", {"a": [scored(1.0), scored(2.0)]})]
     assert losing(Table("city", ("a", "b"), [*naive, *learned])) == [
-        "Worse than the best naive forecast in masked MAE: A on a.",
+        "Worse than the best naive forecast in masked MAE:",
+        "",
+        "- on a: A",
+        "",
+    ]
+    worse = [Row(name, {"a": [scored(3.0)], "b": [scored(1.5)]}) for name in ("C", "D")]
+    assert losing(Table("city", ("a", "b"), [*naive, *learned, *worse]))[2:] == [
+        "- on a: A",
+        "- on every task: C; D",
         "",
     ]
     assert losing(Table("city", ("a", "b"), [*naive, learned[1]]))[0].endswith("MAE: none.")
@@ -422,7 +431,7 @@ def test_figures_by_hand() -> None:
     assert grown[2].startswith("| last value | 1.50 (0.75) |")
     assert grown[3].startswith("| a | 1.00 (0.50) |") and grown[3].endswith("|  |  |")
     assert grown[4].startswith("| a, b | 1.60 (0.80) |") and grown[5].startswith("| b, a | 2.00 (1.00) |")
-    assert "Worse than the best naive forecast in masked MAE: a, b on a, b; b, a on a, b." in grown
+    assert "- on every task: a, b; b, a" in grown
     assert "Over 2 orders of all tasks, the worst masked MAE is above the best: a 25.0%, b 25.0%." in grown
 
 
@@ -438,6 +447,29 @@ def test_table5_is_of_the_unified_models() -> None:
     record = {"cell": cell, "tasks": tasks, "language": "random, 2 layers"}
     text = markdown(table5.TABLE5.table(config, [record]).sheet())
     assert "| UniTime * | 1.00 (0.50) |" in text and "this language model: random, 2 layers." in text
+
+
+def test_table5_takes_what_table1_has_finished(tmp_path: Path) -> None:
+    city = tiny_city(*(tiny_task(task, steps=200) for task in ("trips", "visits"))).save(tmp_path / "city.zarr.zip")
+    kept = tmp_path / "table1"
+    command = ["experiment", "table1", str(city), str(kept), "--systems", "naive", "--budget", "smoke"]
+    assert CliRunner().invoke(app, command).exit_code == 0
+    (record,) = records(kept)
+    for leftover in ("cells", "runs"):
+        shutil.rmtree(kept / leftover)  # as kept under version control
+    before = sorted(path.name for path in kept.iterdir())
+
+    def table5_of(source: Path, budget: str = "smoke") -> Result:
+        folder = str(tmp_path / f"table5 {budget}")
+        words = ["experiment", "table5", str(city), folder, "--systems", "naive", "--budget", budget]
+        return CliRunner().invoke(app, [*words, "--table1", str(source)])
+
+    result = table5_of(kept)
+    assert result.exit_code == 0 and "finished before" in result.output, result.output
+    assert records(tmp_path / "table5 smoke") == [record]
+    assert sorted(path.name for path in kept.iterdir()) == before
+    assert "budget = 'smoke', not 'minutes 1'" in " ".join(table5_of(kept, "minutes 1").output.split())
+    assert "holds no table1 to take cells from" in " ".join(table5_of(tmp_path / "nowhere").output.split())
 
 
 def test_unitime_without_weights_says_so(tmp_path: Path) -> None:

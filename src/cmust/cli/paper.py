@@ -103,20 +103,32 @@ def table2(
     _make(table2.TABLE2, lambda tasks: table2.cells(tasks, task or tasks[0], chosen, _seeds(seeds)), common)
 
 
-def table5(common: Common, seeds: Seeds = "0", systems: Systems = None) -> None:
-    """Table 5: the unified models UniST and UniTime against CMuST.
+def table5(
+    common: Common,
+    seeds: Seeds = "0",
+    systems: Systems = None,
+    table1: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER", help="Of Table 1 with the same budget and settings: what is finished there is taken.",
+            show_default=False,
+        ),
+    ] = None,
+) -> None:  # fmt: skip
+    """Table 5: the unified models UniST and UniTime against CMuST. All its cells are cells of Table 1, too.
 
     UniTime's language model: weights where [systems.unitime.network] of the file names a folder, else a small random
     one; the table says which.
 
     Example:
 
-        cmust experiment table5 nyc.zarr.zip results/table5 --budget 'minutes 5'
+        cmust experiment table5 nyc.zarr.zip results/table5 --budget 'minutes 5' --table1 results/table1
     """
     from cmust.experiments import table5
+    from cmust.experiments.table1 import TABLE1
 
-    chosen = names(systems) or table5.ALL
-    _make(table5.TABLE5, lambda tasks: table5.cells(tasks, chosen, _seeds(seeds)), common)
+    chosen, taken = names(systems) or table5.ALL, (TABLE1, table1) if table1 else None
+    _make(table5.TABLE5, lambda tasks: table5.cells(tasks, chosen, _seeds(seeds)), common, taken)
 
 
 def table6(common: Common, preset: Preset = "tuned", seeds: Seeds = "0") -> None:
@@ -225,15 +237,26 @@ def add_to(app: typer.Typer) -> None:
     app.command()(render)
 
 
-def _make(experiment: Experiment, cells: Callable[[tuple[str, ...]], Sequence[Cell]], common: Common) -> None:
-    """Compute what is missing, here or as jobs, and show the table, also where some cells failed."""
+def _make(
+    experiment: Experiment,
+    cells: Callable[[tuple[str, ...]], Sequence[Cell]],
+    common: Common,
+    taken: tuple[Experiment, Path] | None = None,
+) -> None:
+    """Compute what is missing, here or as jobs, and show the table, also where some cells failed.
+
+    Args:
+        experiment, cells: what is computed, the cells by the tasks of the city.
+        common: what all tables are given.
+        taken: another experiment and its folder, whose finished cells are taken.
+    """
     from cmust import open_city
     from cmust.cli.progress import training_watcher
     from cmust.errors import ConfigError
     from cmust.experiments.cluster import Cluster, carry_out_as_jobs, cell_command
     from cmust.experiments.engine import CellsFailedError
     from cmust.experiments.rendering import render
-    from cmust.experiments.study import claim, make_terms, run
+    from cmust.experiments.study import claim, make_terms, run, take
     from cmust.settings import read_settings
 
     if common.job and not common.cluster:
@@ -243,9 +266,11 @@ def _make(experiment: Experiment, cells: Callable[[tuple[str, ...]], Sequence[Ce
     settings = read_settings(common.config) if common.config else {}
     terms = make_terms(data, common.budget, settings, common.accelerator)
     wanted, folder = cells(tuple(data.tasks)), common.folder
+    claim(experiment, wanted, terms, folder)
+    if taken:
+        take(wanted, terms, folder, *taken)
     try:
         if cluster:
-            claim(experiment, wanted, terms, folder)
             command = cell_command(common.city, folder, common.accelerator)
             carry_out_as_jobs(folder, wanted, command, cluster, tell=_tell)
         else:

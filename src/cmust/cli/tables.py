@@ -10,7 +10,7 @@ from rich.table import Table
 
 from cmust.report.scores import NOTHING, label, show_number
 
-SHOWN = ("cmust", "weekly_average", "scaled_weekly_average")
+SHOWN = ("cmust", "weekly_average", "scaled_weekly_average", "weekly_profile")
 
 
 def coverage_table(result: dict[str, Any]) -> Table:

@@ -10,7 +10,6 @@ from cmust.continual.newcomer import Newcomer, Wish
 from cmust.evaluation import score_systems
 from cmust.forecaster import Forecaster
 from cmust.identity import describe_city
-from cmust.naive import NAIVE
 from cmust.task_model import TaskModel
 from cmust.windows import Windows, windows_between
 
@@ -50,7 +49,7 @@ def score_adaptation(
             "windows": len(starts),
             "from": str(task.time[int(starts[0]) + config.input_steps]),
             "until": str(task.time[int(starts[-1]) + config.input_steps + config.horizon - 1]),
-            "systems": _scores(models, windows, starts),
+            "systems": _scores(after.model(wish.name), models, windows, starts),
         }
     return {
         "schema": SCHEMA,
@@ -68,7 +67,7 @@ def score_adaptation(
     }
 
 
-def _scores(models: dict[str, TaskModel], windows: Windows, starts: Tensor) -> dict[str, Any]:
+def _scores(adapted: TaskModel, models: dict[str, TaskModel], windows: Windows, starts: Tensor) -> dict[str, Any]:
     learned = {name: model.forecast for name, model in models.items()}
-    scores = score_systems(windows, starts, {**learned, **NAIVE})
+    scores = score_systems(windows, starts, {**learned, **adapted.without_network()})
     return {name: {"plain": each["plain"], "masked": each["masked"]} for name, each in scores.items()}

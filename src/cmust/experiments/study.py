@@ -1,5 +1,6 @@
 """An experiment: its cells, what of each is otherwise than plain, and the table it becomes."""
 
+import json
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -9,10 +10,12 @@ from typing import Any
 from cmust.city import City
 from cmust.errors import RunError
 from cmust.experiments.budget import Budget
-from cmust.experiments.engine import Cell, Record, begin, carry_out, cell_of, finished
+from cmust.experiments.engine import Cell, Record, begin, carry_out, cell_file, cell_of, finished, records
 from cmust.experiments.sheet import Exhibit
 from cmust.experiments.work import CMUST, Terms, work
+from cmust.files import write_text
 from cmust.identity import describe_city
+from cmust.run import Run
 from cmust.training import Watcher
 
 Watching = Callable[[], AbstractContextManager[Watcher | None]]
@@ -84,6 +87,29 @@ def claim(experiment: Experiment, cells: Sequence[Cell], terms: Terms, folder: P
                 f"{folder} would hold cells of the presets {' and '.join(found)}, this table is of one; use another "
                 f"folder for the other"
             )
+
+
+def take(cells: Sequence[Cell], terms: Terms, folder: Path, other: Experiment, source: Path) -> None:
+    """Take those of the cells that another experiment, which computes them alike, has finished.
+
+    Args:
+        cells: wanted.
+        terms: of both experiments.
+        folder: where the cells go.
+        other: the other experiment.
+        source: its folder; what is kept there under version control is enough.
+
+    Raises:
+        RunError: ``source`` holds no such experiment, or one with another budget, city or settings.
+    """
+    if not (source / "config.json").exists():
+        raise RunError(f"{source} holds no {other.name} to take cells from: it has no config.json")
+    Run(source).claim(identity(other, terms), {})
+    wanted = {cell.name for cell in cells}
+    for record in records(source):
+        cell = cell_of(record)
+        if cell.name in wanted and not cell_file(folder, cell).exists():
+            write_text(cell_file(folder, cell), json.dumps(record) + "\n")
 
 
 def identity(experiment: Experiment, terms: Terms) -> dict[str, Any]:

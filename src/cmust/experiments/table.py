@@ -13,7 +13,7 @@ from cmust.errors import RunError
 from cmust.experiments.engine import Record
 from cmust.experiments.sheet import Sheet, Shown
 from cmust.files import atomic_path
-from cmust.naive import NAIVE
+from cmust.naive import LABELS
 
 Scores = Mapping[str, Mapping[str, float | None]]
 """``plain`` and ``masked``, as of ``evaluation.json``."""
@@ -163,10 +163,10 @@ def rows_of(
                     f"{counted[task]}; their scores do not compare"
                 )
             for system, scores in entry["systems"].items():
-                row = system if system in NAIVE else key(record["cell"], system)
-                if row in found and not (row in NAIVE and task in found[row]):  # another seed changes nothing there
+                row = system if system in LABELS else key(record["cell"], system)
+                if row in found and not (row in LABELS and task in found[row]):  # another seed changes nothing there
                     found[row].setdefault(task, []).append(scores)
-    return [Row(labels[row], scores, row in NAIVE) for row, scores in found.items() if scores]
+    return [Row(labels[row], scores, row in LABELS) for row, scores in found.items() if scores]
 
 
 def marks(values: Sequence[Sequence[float]]) -> list[str]:
@@ -204,7 +204,7 @@ def _shown(measure: Measure, values: Sequence[float]) -> str:
 
 def losing(table: Table) -> list[str]:
     """Which learned rows are worse than the best naive forecast, in the first measure; nothing without naive rows."""
-    measure, lost = table.measures[0], dict[str, list[str]]()
+    measure, lost, told = table.measures[0], dict[str, list[str]](), dict[str, list[str]]()
     for task in table.tasks:
         means = [
             (row, mean(values)) for row in table.rows if (values := measure.values(row.scores.get(task, ()), "masked"))
@@ -215,8 +215,12 @@ def losing(table: Table) -> list[str]:
                 lost.setdefault(row.label, []).append(task)
     if not any(row.naive for row in table.rows):
         return []
-    named = "; ".join(f"{label} on {', '.join(tasks)}" for label, tasks in lost.items())
-    return [f"Worse than the best naive forecast in masked {measure.label}: {named or 'none'}.", ""]
+    for label, tasks in lost.items():
+        told.setdefault("every task" if tasks == list(table.tasks) else ", ".join(tasks), []).append(label)
+    worse = f"Worse than the best naive forecast in masked {measure.label}:"
+    if not told:
+        return [f"{worse} none.", ""]
+    return [worse, "", *(f"- on {where}: {'; '.join(labels)}" for where, labels in told.items()), ""]
 
 
 COSTS = (

@@ -17,7 +17,8 @@ from cmust.experiments.engine import Cell, Record
 from cmust.fitting import fit
 from cmust.forecaster import Forecaster
 from cmust.machine import provenance
-from cmust.naive import NAIVE
+from cmust.naive import NAIVE, PROFILE
+from cmust.profile import profile_alone
 from cmust.rolling import PLANS
 from cmust.run import Run
 from cmust.settings import Settings, make_settings
@@ -105,7 +106,9 @@ def _naive(cell: Cell, terms: Terms) -> Record:
     tasks = {}
     for name in cell.tasks:
         starts = windows[name].split.starts["test"]
-        tasks[name] = {"windows": len(starts), "systems": score_systems(windows[name], starts, dict(NAIVE))}
+        task = terms.city.task(name)
+        systems = {**NAIVE, PROFILE: profile_alone(windows[name], task.time, task.interval)}
+        tasks[name] = {"windows": len(starts), "systems": score_systems(windows[name], starts, systems)}
     return {"made": provenance(None, torch.device("cpu")), "tasks": _brief(tasks)}
 
 

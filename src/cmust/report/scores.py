@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from cmust.report.layout import Evaluation, Scores, TaskEvaluation
 
 OURS = "cmust"
-NAIVE = ("last_value", "yesterday", "last_week", "weekly_average", "scaled_weekly_average")
+NAIVE = ("last_value", "yesterday", "last_week", "weekly_average", "scaled_weekly_average", "weekly_profile")
 LABELS = {
     OURS: "CMuST",
     "last_value": "last value",
@@ -14,6 +14,7 @@ LABELS = {
     "last_week": "same time last week",
     "weekly_average": "weekly average",
     "scaled_weekly_average": "scaled weekly average",
+    "weekly_profile": "weekly profile alone",
     "alone": "same network, each task alone",
     "joint": "same network, trained jointly",
 }

@@ -7,6 +7,7 @@ const SYSTEM_STYLE = {
   last_week: { colour: ['#00876b', '#4cc9a6'], width: 1.5, dash: '8 3 2 3' },
   weekly_average: { colour: ['#c44e00', '#ff9650'], width: 2, dash: '5 3' },
   scaled_weekly_average: { colour: ['#a3207c', '#f08ac8'], width: 2, dash: '9 4' },
+  weekly_profile: { colour: ['#5f6b00', '#c3d04a'], width: 2, dash: '12 3 2 3' },
 };
 const LEARNED_STYLE = [['#5b4bb5', '#b3a6ff'], ['#3d3d3d', '#dddddd'], ['#7a5c2e', '#d2b48c'], ['#2f6f2f', '#93d093']];
 
