@@ -24,7 +24,14 @@ from cmust.baselines.scene import Glimpse, Scene
 from cmust.baselines.stages import Batch, Score, Stage
 from cmust.errors import ConfigError
 
-TRAINING: dict[str, Any] = {"rate": 1e-4, "clip": 5.0, "batch_size": 32, "start_epochs": 10, "patience": 10}
+TRAINING: dict[str, Any] = {
+    "rate": 1e-4,
+    "clip": 5.0,
+    "batch_size": 32,
+    "windows_per_pass": 2,  # every series of every channel is a sequence: 32 windows of a city at once need tens of GiB
+    "start_epochs": 10,
+    "patience": 10,
+}
 
 
 class UniTime(nn.Module):
