@@ -317,6 +317,23 @@ def test_a_plan_may_begin_at_given_weights_whose_frozen_part_is_held() -> None:
     assert common is not None and all(torch.equal(common.frozen[name], mask) for name, mask in frozen.items())
 
 
+@pytest.mark.parametrize("scheme", ["rolling", "alone", "joint"])
+def test_where_the_start_counts_no_phase_ends_worse_than_it_began(scheme: str) -> None:
+    """With a rate that spoils every epoch the network stays what it was: with ``tuned``, the weekly profile."""
+    spoilt = {"rate": 1e3, "clip": None, "warmup_updates": 0}
+    results = {}
+    for keep in (True, False):
+        trainer = tiny_trainer(scheme=scheme, preset="tuned", training={**spoilt, "keep_start": keep})
+        initial = {name: copy.deepcopy(part.state_dict()) for name, part in trainer.heads.items()}
+        trunk, delivered = copy.deepcopy(trainer.trunk.state_dict()), {}
+        trainer._on_delivery = lambda task, weights, into=delivered: into.update({task: weights})
+        trainer.run()
+        results[keep] = all(
+            equal(weights, {"trunk": trunk, "head": initial[task]}) for task, weights in delivered.items()
+        )
+    assert results == {True: True, False: False}
+
+
 @pytest.mark.parametrize(("rate", "moved"), [(1e-3, True), (1e3, False)])
 def test_the_head_alone_learns_first_and_stays_where_the_rest_makes_it_no_better(rate: float, moved: bool) -> None:
     settings = {"weight_decay": 0.5, "refine_factor": rate / 1e-3, "head_epochs": 2, "refine_epochs": 2}

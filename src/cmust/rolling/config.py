@@ -51,6 +51,9 @@ class TrainingConfig(BaseModel):
         False, description="activation checkpointing: every interaction is computed again for its gradient"
     )
     patience: int = Field(30, ge=1, description="epochs without a better validation loss before a phase ends")
+    keep_start: bool = Field(
+        False, description="the weights a phase starts from count as its epoch 0: its result where no epoch is better"
+    )
     schedule: Literal["milestones", "cosine"] = Field(
         "milestones",
         description="rate over a phase (rolling phases keep theirs with milestones); cosine: warm-up and cosine decay",
@@ -91,6 +94,7 @@ TRAINING_PRESETS: dict[str, dict[str, Any]] = {
         "rolling_epochs": 6,
         "refine_epochs": 10,
         "patience": 8,
+        "keep_start": True,
         "rolling_factor": 0.3,
         "refine_factor": 0.3,
         "delta_unit": "travel",

@@ -42,7 +42,8 @@ class Phase:
 
 def rolling_plan(tasks: Sequence[str], config: TrainingConfig) -> list[Phase]:
     """Algorithm 1: the first task, the others in turn, the first again, then each task's refinement from ``W*``."""
-    start = Phase(f"start {tasks[0]}", "start", (tasks[0],), "initial", config.rate, config.start_epochs)
+    keeps = config.keep_start
+    start = Phase(f"start {tasks[0]}", "start", (tasks[0],), "initial", config.rate, config.start_epochs, keeps=keeps)
     return [start, *_roll([*tasks[1:], tasks[0]], config, "previous", 2), *_refine(tasks, config)]
 
 
@@ -61,10 +62,12 @@ def adapt_plan(task: str, config: TrainingConfig, *, head_first: bool) -> list[P
             learn counts where it makes the validation loss smaller. A short history spoils shared weights quickly,
             above all while the head pulls at them from a random start.
     """
-    rate = config.rate * config.refine_factor
-    first = [Phase(f"head {task}", "head", (task,), "star", rate, config.head_epochs)] if head_first else []
-    last = Phase(f"adapt {task}", "adapt", (task,), "star", rate, config.refine_epochs, delivers=True)
-    return [*first, replace(last, origin="previous", keeps=True) if first else last]
+    rate, keeps = config.rate * config.refine_factor, config.keep_start
+    last = Phase(f"adapt {task}", "adapt", (task,), "star", rate, config.refine_epochs, keeps=keeps, delivers=True)
+    if not head_first:
+        return [last]
+    first = Phase(f"head {task}", "head", (task,), "star", rate, config.head_epochs, keeps=keeps)
+    return [first, replace(last, origin="previous", keeps=True)]
 
 
 def _roll(tasks: Sequence[str], config: TrainingConfig, origin: Origin, first: int) -> list[Phase]:
@@ -80,15 +83,16 @@ def _roll(tasks: Sequence[str], config: TrainingConfig, origin: Origin, first: i
             config.rolling_epochs,
             rolls=True,
             ends_rolling=number == last,
+            keeps=config.keep_start,
         )
         for number, task in enumerate(tasks, start=first)
     ]
 
 
 def _refine(tasks: Sequence[str], config: TrainingConfig) -> list[Phase]:
-    rate = config.rate * config.refine_factor
+    rate, epochs, keeps = config.rate * config.refine_factor, config.refine_epochs, config.keep_start
     return [
-        Phase(f"refine {task}", "refine", (task,), "star", rate, config.refine_epochs, delivers=True) for task in tasks
+        Phase(f"refine {task}", "refine", (task,), "star", rate, epochs, keeps=keeps, delivers=True) for task in tasks
     ]
 
 
@@ -102,6 +106,7 @@ def single_plan(tasks: Sequence[str], config: TrainingConfig) -> list[Phase]:
             "initial",
             config.rate,
             config.epochs_by_task.get(task, config.start_epochs),
+            keeps=config.keep_start,
             delivers=True,
         )
         for task in tasks
@@ -110,7 +115,8 @@ def single_plan(tasks: Sequence[str], config: TrainingConfig) -> list[Phase]:
 
 def joint_plan(tasks: Sequence[str], config: TrainingConfig) -> list[Phase]:
     """All tasks together: batches mixed, a prompt per task, one set of shared weights."""
-    return [Phase("joint", "joint", tuple(tasks), "initial", config.rate, config.start_epochs, delivers=True)]
+    rate, epochs, keeps = config.rate, config.start_epochs, config.keep_start
+    return [Phase("joint", "joint", tuple(tasks), "initial", rate, epochs, keeps=keeps, delivers=True)]
 
 
 def epochs_by_task(plan: Sequence[Phase]) -> dict[str, int]:

@@ -124,7 +124,9 @@ class Trainer:
             self._enter(phase)
         network, optimizer, hold = self._prepare(phase)
         if phase.keeps and not resumed:
+            started = time.perf_counter()
             self._note(phase, self._validate(phase, network))
+            self.state.seconds += time.perf_counter() - started
         while not self._finished(phase):
             self._run_epoch(phase, network, optimizer, hold)
         self._leave(phase)
