@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from cmust.baselines.language import read_language
+from cmust.baselines.language import random_language, read_language
 from cmust.errors import ConfigError
 
 
@@ -64,3 +64,10 @@ def test_a_folder_that_holds_no_gpt2_is_one_error(tmp_path: Path) -> None:
     save_file({"transformer.wte.weight": torch.zeros(9, 4)}, tmp_path / "model.safetensors")
     with pytest.raises(ConfigError, match=r"wpe\.weight is missing"):
         read_language(tmp_path)
+
+
+def test_a_random_language_tells_words_apart() -> None:
+    pieces = random_language(width=8, heads=2, layers=1).pieces
+    taxis, bikes = pieces("taxi pickup, trips / 30 min"), pieces("bike pickup, trips / 30 min")
+    assert len(taxis) == 7 and taxis[0] != bikes[0] and taxis[1:] == bikes[1:]
+    assert len(set(taxis)) == 7 and pieces("") == []

@@ -8,10 +8,12 @@ Shapes: B batch, K tokens, D width.
 """
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from zlib import crc32
 
 import torch
 from safetensors import SafetensorError
@@ -23,6 +25,8 @@ from cmust.errors import ConfigError
 
 LAYERS = 6
 """The first ones of GPT-2's, as UniTime takes them."""
+WORDS = 4096
+"""That a random language model tells apart."""
 
 
 class GPT2(nn.Module):
@@ -70,10 +74,14 @@ class Language:
 
 
 def random_language(width: int = 128, heads: int = 4, layers: int = LAYERS, positions: int = 256) -> Language:
-    """One that has never read: its vocabulary is the 256 bytes."""
+    """One that has never read: every word has a random vector of its own, about as many as GPT-2 makes of a text."""
     network = GPT2(width, heads, layers, positions)
     source = f"random, {layers} layers of {width}"
-    return Language(network, torch.randn(256, width) * 0.02, lambda text: list(text.encode()), source)
+
+    def pieces(text: str) -> list[int]:
+        return [crc32(word.encode()) % WORDS for word in re.findall(r"\w+|[^\w\s]", text)]
+
+    return Language(network, torch.randn(WORDS, width) * 0.02, pieces, source)
 
 
 def read_language(folder: Path, layers: int = LAYERS) -> Language:
