@@ -188,11 +188,8 @@ def fit_into(seconds: float, parts: Sequence[Part], training: dict[str, Any], ba
     def scaled(factor: float) -> dict[str, int]:
         return {key: max(1, round(factor * training[key])) for key in sorted(keys)}
 
-    # Where the weights that a phase starts from count, they are validated once more.
-    starts = sum(part.pace.validation for part in parts) if training.get("keep_start") else 0.0
-
     def updates(epochs: dict[str, int]) -> int:
-        left = seconds - starts - total(lambda pace: pace.validation, epochs)
+        left = seconds - total(lambda pace: pace.validation, epochs)
         return max(1, int(left / max(total(lambda pace: pace.update, epochs), 1e-9)))
 
     published = {key: training[key] for key in keys}

@@ -84,7 +84,7 @@ def _settled(cell: Cell, folder: Path, terms: Terms) -> dict[str, Any]:
     """
     settings = terms.of(cell)
     training = settings.trainer
-    published = {key: getattr(training, key) for key in ("start_epochs", "refine_epochs", "batch_size", "keep_start")}
+    published = {key: getattr(training, key) for key in ("start_epochs", "refine_epochs", "batch_size")}
     if training.head_epochs:
         published["head_epochs"] = training.head_epochs
     if training.schedule == "milestones":

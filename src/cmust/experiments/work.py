@@ -168,7 +168,7 @@ def fitted(cell: Cell, folder: Path, terms: Terms, watcher: Watcher | None) -> t
         both = timed(cell, place, terms, "joint", batch)
         return [Part(EPOCHS_OF[phase.kind], Pace(both.update, both.validation / len(cell.tasks))) for phase in plan]
 
-    chosen = {key: getattr(training, key) for key in (*EPOCHS_OF.values(), "batch_size", "keep_start")}
+    chosen = {key: getattr(training, key) for key in (*EPOCHS_OF.values(), "batch_size")}
     if training.schedule == "milestones":
         chosen["milestones"] = training.milestones
     windows, halves = training_windows(terms, settings), "batch_size" not in settings.training

@@ -52,7 +52,9 @@ class TrainingConfig(BaseModel):
     )
     patience: int = Field(30, ge=1, description="epochs without a better validation loss before a phase ends")
     keep_start: bool = Field(
-        False, description="the weights a phase starts from count as its epoch 0: its result where no epoch is better"
+        False,
+        description="the weights that training of a task's final model starts from (refinement, alone, jointly) count "
+        "as its epoch 0: the result where no epoch is better",
     )
     schedule: Literal["milestones", "cosine"] = Field(
         "milestones",

@@ -42,8 +42,7 @@ class Phase:
 
 def rolling_plan(tasks: Sequence[str], config: TrainingConfig) -> list[Phase]:
     """Algorithm 1: the first task, the others in turn, the first again, then each task's refinement from ``W*``."""
-    keeps = config.keep_start
-    start = Phase(f"start {tasks[0]}", "start", (tasks[0],), "initial", config.rate, config.start_epochs, keeps=keeps)
+    start = Phase(f"start {tasks[0]}", "start", (tasks[0],), "initial", config.rate, config.start_epochs)
     return [start, *_roll([*tasks[1:], tasks[0]], config, "previous", 2), *_refine(tasks, config)]
 
 
@@ -66,7 +65,7 @@ def adapt_plan(task: str, config: TrainingConfig, *, head_first: bool) -> list[P
     last = Phase(f"adapt {task}", "adapt", (task,), "star", rate, config.refine_epochs, keeps=keeps, delivers=True)
     if not head_first:
         return [last]
-    first = Phase(f"head {task}", "head", (task,), "star", rate, config.head_epochs, keeps=keeps)
+    first = Phase(f"head {task}", "head", (task,), "star", rate, config.head_epochs)
     return [first, replace(last, origin="previous", keeps=True)]
 
 
@@ -83,7 +82,6 @@ def _roll(tasks: Sequence[str], config: TrainingConfig, origin: Origin, first: i
             config.rolling_epochs,
             rolls=True,
             ends_rolling=number == last,
-            keeps=config.keep_start,
         )
         for number, task in enumerate(tasks, start=first)
     ]
