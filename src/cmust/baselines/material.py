@@ -45,12 +45,12 @@ class Learned:
     """What a system has become.
 
     Attributes:
-        forecast_of: by task, forecasts ``(B, F, N, C)`` in its own units for windows of the material and their starts.
+        forecast: of the windows of ``Material.tasks`` that start at ``(B,)``, by task ``(B, F, N, C)`` in its units.
         cost: ``seconds``, and what else there is: ``updates``, ``epochs``, ``parameters``.
         language: the language model it reads with, where it has one.
     """
 
-    forecast_of: Callable[[str], Callable[[Windows, Tensor], Tensor]]
+    forecast: Callable[[Tensor], dict[str, Tensor]]
     cost: dict[str, Any]
     language: str | None = None
 

@@ -15,18 +15,21 @@ from cmust.baselines.lessons import Scale, forecaster, teach
 from cmust.baselines.material import Learned, Material, gather
 from cmust.baselines.registry import System, find_system
 from cmust.baselines.scene import Scene
-from cmust.city import City, Task
+from cmust.city import City
 from cmust.errors import ConfigError
-from cmust.evaluation import SCHEMA, score_systems
+from cmust.evaluation import SCHEMA
 from cmust.files import write_text
 from cmust.identity import describe_city
 from cmust.machine import provenance
+from cmust.metrics import Scores
 from cmust.naive import NAIVE
 from cmust.rolling import TrainingConfig, training_config
 from cmust.run import Run, read_json
 from cmust.training import Watcher, carry_out, make_fabric
-from cmust.windows import Protocol, Windows
+from cmust.windows import Protocol
 
+BATCH = 64
+"""Windows that are forecast at a time to be scored."""
 LOSSES = ("mae", "huber", "masked_mae")
 BASE: dict[str, Any] = {
     "loss": "mae",
@@ -76,6 +79,7 @@ def train(
     accelerator: str = "auto",
     watcher: Watcher | None = None,
     network: dict[str, Any] | None = None,
+    scored: bool = True,
     **changes: Any,
 ) -> dict[str, Any]:
     """Train a system and score it on the test part beside the naive forecasts; interrupted, the same call goes on.
@@ -89,6 +93,7 @@ def train(
         accelerator: Fabric's.
         watcher: hears of progress.
         network: what ``make`` of the system takes besides the scene, such as the folder of a language model.
+        scored: False: only trained, as where its pace is measured.
         changes: training settings other than the system's own.
 
     Returns:
@@ -132,9 +137,10 @@ def train(
             "part": "test",
             "cost": learned.cost,
             "language": learned.language,
-            "tasks": {task: _score(name, city.task(task), material.tasks[task], learned) for task in tasks},
+            "tasks": _scores(name, city, material, learned) if scored else {},
         }
-        write_text(run.evaluation_file, json.dumps(evaluation, indent=1) + "\n")
+        if scored:
+            write_text(run.evaluation_file, json.dumps(evaluation, indent=1) + "\n")
         return evaluation
 
 
@@ -181,30 +187,44 @@ def _learn(
     ends = [event for event in run.history() if event["event"] == "phase"]
     cost = {key: sum(end[key] for end in ends) for key in ("updates", "epochs", "seconds")}
     cost["parameters"] = sum(parameter.numel() for parameter in network.parameters())
-    forecast = forecaster(network, material.scene)
+    network_forecast = forecaster(network, material.scene)
 
-    def forecast_of(task: str) -> Callable[[Windows, Tensor], Tensor]:
-        channels = material.channels[task]
-        further = windows.input_steps - material.tasks[task].input_steps
+    further = windows.input_steps - next(iter(material.tasks.values())).input_steps
 
-        def system(_: Windows, starts: Tensor) -> Tensor:
-            inputs = windows.inputs(starts - further)
-            with fabric.autocast():
-                made = forecast(network, head, type(inputs)(*(part.to(fabric.device) for part in inputs)))
-            return made.float().cpu()[..., channels] * material.scale[channels]
+    def forecast(starts: Tensor) -> dict[str, Tensor]:
+        inputs = windows.inputs(starts - further)
+        with fabric.autocast():
+            made = network_forecast(network, head, type(inputs)(*(part.to(fabric.device) for part in inputs)))
+        made = made.float().cpu() * material.scale
+        return {task: made[..., channels] for task, channels in material.channels.items()}
 
-        return system
-
-    return Learned(forecast_of, cost, getattr(network, "language", None))
+    return Learned(forecast, cost, getattr(network, "language", None))
 
 
 @torch.no_grad()
-def _score(name: str, task: Task, windows: Windows, learned: Learned) -> dict[str, Any]:
-    starts = windows.split.starts["test"]
+def _scores(name: str, city: City, material: Material, learned: Learned) -> dict[str, Any]:
+    """Of all tasks in one pass: what takes them together forecasts each window of all of them once. Their times, and so
+    their windows, are the same.
+    """
+    starts = next(iter(material.tasks.values())).split.starts["test"]
+    scores = {
+        task: {system: Scores(windows.horizon, windows.n_nodes) for system in (name, *NAIVE)}
+        for task, windows in material.tasks.items()
+    }
+    for batch in starts.split(BATCH):
+        made = learned.forecast(batch)
+        for task, windows in material.tasks.items():
+            forecasts = {name: made[task], **{naive: simple(windows, batch) for naive, simple in NAIVE.items()}}
+            truth, valid = windows.targets(batch)
+            for system, forecast in forecasts.items():
+                scores[task][system].add(forecast, truth, valid)
     return {
-        "unit": task.unit,
-        "kind": task.kind,
-        "interval": task.interval,
-        "windows": len(starts),
-        "systems": score_systems(windows, starts, {name: learned.forecast_of(task.name), **NAIVE}),
+        task: {
+            "unit": city.task(task).unit,
+            "kind": city.task(task).kind,
+            "interval": city.task(task).interval,
+            "windows": len(starts),
+            "systems": {system: score.result() for system, score in found.items()},
+        }
+        for task, found in scores.items()
     }

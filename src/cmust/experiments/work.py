@@ -128,7 +128,7 @@ def _other(cell: Cell, folder: Path, terms: Terms, watcher: Watcher | None) -> R
 
     def probe(place: Path, batch: int) -> Sequence[Part]:
         watch, changes = Stopwatch(), {**PROBE, "batch_size": batch}
-        train(cell.system, terms.city, place, cell.tasks, watcher=watch, **{**shape, **changes})
+        train(cell.system, terms.city, place, cell.tasks, watcher=watch, scored=False, **{**shape, **changes})
         return [Part("start_epochs", pace) for pace in watch.paces]
 
     chosen = {key: getattr(published, key) for key in ("start_epochs", "milestones", "batch_size")}
