@@ -27,8 +27,8 @@ from cmust.evaluation import score_systems
 from cmust.fitting import make_fabric, make_head
 from cmust.machine import describe_machine
 from cmust.model import Trunk, forecast
-from cmust.naive import NAIVE
-from cmust.profile import shaped
+from cmust.naive import NAIVE, PROFILE
+from cmust.profile import profile_alone, shaped
 from cmust.rolling import Phase, single_plan
 from cmust.run import Run
 from cmust.settings import make_settings
@@ -147,9 +147,10 @@ def told(folder: Path, epochs: int) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def naive(city: City, task: str) -> dict[str, float | None]:
-    """Masked MAE of the naive forecasts on the validation part."""
-    windows = make_windows(city, "published")[task]
-    scores = score_systems(windows, windows.split.starts["validation"], dict(NAIVE))
+    """Masked MAE of the naive forecasts, and of the profile that ``tuned`` begins with, on the validation part."""
+    windows, data = make_windows(city, "published")[task], city.task(task)
+    systems = {**NAIVE, PROFILE: profile_alone(windows, data.time, data.interval)}
+    scores = score_systems(windows, windows.split.starts["validation"], systems)
     return {name: score["masked"]["mae"] for name, score in scores.items()}
 
 
