@@ -149,7 +149,7 @@ def small_unist(of: Scene) -> unist.UniST:
 
 
 def small_unitime(of: Scene) -> unitime.UniTime:
-    language, texts = random_language(8, 2, 2, 16), ("ab", "")[: of.channels]
+    language, texts = random_language(8, 2, 2, 16), ("a b", "")[: of.channels]
     return unitime.UniTime(language, texts, of.input_steps, of.horizon, patch=5, layers=1, room=8)
 
 

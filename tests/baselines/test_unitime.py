@@ -34,4 +34,4 @@ def test_says_which_texts_do_not_fit() -> None:
     with pytest.raises(ConfigError, match="2 for 1 channels"):
         unitime.make(replace(scene(), texts=("a", "b")))
     with pytest.raises(ConfigError, match="302 tokens"):
-        unitime.make(replace(scene(), texts=("a" * 300,)))
+        unitime.make(replace(scene(), texts=("a " * 300,)))

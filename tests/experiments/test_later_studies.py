@@ -10,7 +10,7 @@ import cmust
 from cmust.cli import app
 from cmust.experiments.coldstart import default_cut
 from cmust.experiments.newplaces import hold_out
-from cmust.naive import NAIVE
+from cmust.naive import LABELS
 from tests.rolling.tiny import SIZES, quick_prompts, tiny_city, tiny_task
 
 SETTINGS = {"preset": '"tuned"', "protocol": '"purged"'}
@@ -60,7 +60,7 @@ def test_cold_start(city: Path, tmp_path: Path) -> None:
     table = json.loads((tmp_path / "table.json").read_text())
     for length, first in (("3", "2024-03-19"), ("7", "2024-03-15")):
         entry = table["days"][length]["visits"]
-        assert set(entry["systems"]) == {"cmust", "from_scratch", *NAIVE}
+        assert set(entry["systems"]) == {"cmust", "from_scratch", *LABELS}
         assert entry["from"] == "2024-03-22T00:00:00" and entry["until"] == "2024-03-31T22:00:00"
         assert (entry["costs"]["cmust"]["most_epochs"], entry["costs"]["from_scratch"]["most_epochs"]) == (1, 2)
         record = json.loads((tmp_path / "visits" / f"days-{length}" / "adapt.json").read_text())

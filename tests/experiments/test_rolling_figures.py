@@ -19,7 +19,7 @@ from cmust.experiments.engine import Cell, records
 from cmust.experiments.rendering import render
 from cmust.experiments.study import make_terms, run
 from cmust.experiments.work import Terms
-from cmust.naive import NAIVE
+from cmust.naive import LABELS
 from cmust.windows import make_windows
 from tests.experiments.kills import SETTINGS
 from tests.rolling.tiny import quick_prompts, small_city
@@ -56,7 +56,7 @@ def cold(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_last_task_is_adapted_and_trained_alone(cold: Path) -> None:
     (record,) = records(cold)
     assert record["cell"]["tasks"] == ["trips", "visits"] and list(record["tasks"]) == ["visits"]
-    assert set(record["tasks"]["visits"]["systems"]) == {"single_task", "cold_start", *NAIVE}
+    assert set(record["tasks"]["visits"]["systems"]) == {"single_task", "cold_start", *LABELS}
     costs = record["later"]["costs"]
     # Three updates of every phase: alone there is one, adapting has the head's and the rest's.
     assert (costs["single_task"]["updates"], costs["cold_start"]["updates"]) == (3, 6)

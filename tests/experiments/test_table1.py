@@ -26,7 +26,7 @@ from cmust.experiments.study import make_terms, run
 from cmust.experiments.table import Row, Table, costs, losing, marks, rows_of
 from cmust.experiments.table1 import ALL, cells
 from cmust.experiments.work import CMUST, Terms, fallen, work
-from cmust.naive import NAIVE
+from cmust.naive import LABELS
 from cmust.run import Run
 from tests.experiments.kills import SETTINGS
 from tests.rolling.tiny import quick_prompts, small_city, tiny_city, tiny_task
@@ -63,7 +63,7 @@ def test_killed_at_any_time_it_repeats_no_cell(filled: tuple[Path, dict[str, Any
     costs = {each["cell"]["system"]: each["cost"] for each in found if "cost" in each}
     assert (costs["stid"]["updates"], costs["mtgnn"]["updates"], costs["cmust_tuned"]["updates"]) == (3, 2, 15)
     (naive,) = (each for each in found if each["cell"]["system"] == "naive")
-    assert set(naive["tasks"]["trips"]["systems"]) == set(NAIVE)
+    assert set(naive["tasks"]["trips"]["systems"]) == set(LABELS)
 
 
 def test_it_renders_from_what_is_stored_alone(filled: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
