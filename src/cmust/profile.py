@@ -94,6 +94,14 @@ def profile_alone(windows: Windows, time: npt.NDArray[np.datetime64], interval: 
     """The profile of the shape that validation chooses, as a forecast.
 
     It is what ``tuned`` forecasts before its network has learned anything: its lead over this is the network's.
+
+    Args:
+        windows: of one task, with a split.
+        time: ``(S,)``, its times.
+        interval: seconds between steps.
+
+    Returns:
+        From starts ``(B,)`` to forecasts ``(B, F, N, C)`` in original units.
     """
     shape, seen = shaped(windows, time, interval)
     return lambda windows, starts: follow(seen, starts, shape.power)
