@@ -10,7 +10,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c c
 .DELETE_ON_ERROR:
 
 help:
-	@echo 'make quickstart   the demo city from data to report, under five minutes after installation'
+	@echo 'make quickstart   the demo city from data to report, five to six minutes after installation'
 	@echo 'make test         lint, types and all tests but those of Spark'
 	@echo 'make test-spark   the tests of ingest on a local Spark (needs Java 17)'
 	@echo 'make lint         ruff and mypy; make format: let ruff format'

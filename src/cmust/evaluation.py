@@ -1,7 +1,7 @@
 """Scores of a run on a part of its city, beside the naive forecasts."""
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -114,17 +114,46 @@ def score_systems(
 
     A forecast never sees its targets: they are read after it was made.
     """
-    scores = {name: Scores(windows.horizon, windows.n_nodes) for name in systems}
     done = 0
-    for batch in starts.split(batch_size):
-        forecasts = {name: system(windows, batch) for name, system in systems.items()}
-        truth, valid = windows.targets(batch)
-        for name, forecast in forecasts.items():
-            scores[name].add(forecast, truth, valid)
-        keep(batch, forecasts)
+
+    def forecasts(batch: Tensor) -> dict[str, dict[str, Tensor]]:
+        nonlocal done
+        made = {name: system(windows, batch) for name, system in systems.items()}
+        keep(batch, made)
         done += len(batch)
         progress(done)
-    return {name: score.result() for name, score in scores.items()}
+        return {windows.name: made}
+
+    return score_tasks({windows.name: windows}, starts, list(systems), forecasts, batch_size=batch_size)[windows.name]
+
+
+def score_tasks(
+    windows: Mapping[str, Windows],
+    starts: Tensor,
+    systems: Sequence[str],
+    forecasts: Callable[[Tensor], Mapping[str, Mapping[str, Tensor]]],
+    *,
+    batch_size: int = 64,
+) -> dict[str, dict[str, dict[str, Any]]]:
+    """Score systems on the same windows of several tasks in one streaming pass, for what forecasts them together.
+
+    Args:
+        windows: by task; all have the same times.
+        starts: ``(W,)``, which windows.
+        systems: their names.
+        forecasts: from starts ``(B,)`` to forecasts ``(B, F, N, C)``, by task and system.
+        batch_size: windows at a time.
+
+    Returns:
+        Scores by task and system.
+    """
+    scores = {task: {name: Scores(each.horizon, each.n_nodes) for name in systems} for task, each in windows.items()}
+    for batch in starts.split(batch_size):
+        for task, made in forecasts(batch).items():
+            truth, valid = windows[task].targets(batch)
+            for name, forecast in made.items():
+                scores[task][name].add(forecast, truth, valid)
+    return {task: {name: score.result() for name, score in found.items()} for task, found in scores.items()}
 
 
 def _score(

@@ -17,19 +17,16 @@ from cmust.baselines.registry import System, find_system
 from cmust.baselines.scene import Scene
 from cmust.city import City
 from cmust.errors import ConfigError
-from cmust.evaluation import SCHEMA
+from cmust.evaluation import SCHEMA, score_tasks
 from cmust.files import write_text
 from cmust.identity import describe_city
 from cmust.machine import provenance
-from cmust.metrics import Scores
 from cmust.naive import NAIVE
 from cmust.rolling import TrainingConfig, training_config
 from cmust.run import Run, read_json
 from cmust.training import Watcher, carry_out, make_fabric
 from cmust.windows import Protocol
 
-BATCH = 64
-"""Windows that are forecast at a time to be scored."""
 LOSSES = ("mae", "huber", "masked_mae")
 BASE: dict[str, Any] = {
     "loss": "mae",
@@ -97,7 +94,7 @@ def train(
         changes: training settings other than the system's own.
 
     Returns:
-        What ``evaluation.json`` of the folder holds: scores by task and system.
+        What ``evaluation.json`` of the folder holds: scores by task and system; no tasks where nothing is scored.
 
     Raises:
         ConfigError: there is no such system or setting, or it takes one task at a time.
@@ -207,24 +204,21 @@ def _scores(name: str, city: City, material: Material, learned: Learned) -> dict
     their windows, are the same.
     """
     starts = next(iter(material.tasks.values())).split.starts["test"]
-    scores = {
-        task: {system: Scores(windows.horizon, windows.n_nodes) for system in (name, *NAIVE)}
-        for task, windows in material.tasks.items()
-    }
-    for batch in starts.split(BATCH):
+
+    def forecasts(batch: Tensor) -> dict[str, dict[str, Tensor]]:
         made = learned.forecast(batch)
-        for task, windows in material.tasks.items():
-            forecasts = {name: made[task], **{naive: simple(windows, batch) for naive, simple in NAIVE.items()}}
-            truth, valid = windows.targets(batch)
-            for system, forecast in forecasts.items():
-                scores[task][system].add(forecast, truth, valid)
+        return {
+            task: {name: made[task], **{naive: simple(windows, batch) for naive, simple in NAIVE.items()}}
+            for task, windows in material.tasks.items()
+        }
+
     return {
         task: {
             "unit": city.task(task).unit,
             "kind": city.task(task).kind,
             "interval": city.task(task).interval,
             "windows": len(starts),
-            "systems": {system: score.result() for system, score in found.items()},
+            "systems": systems,
         }
-        for task, found in scores.items()
+        for task, systems in score_tasks(material.tasks, starts, [name, *NAIVE], forecasts).items()
     }

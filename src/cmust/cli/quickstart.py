@@ -13,7 +13,7 @@ def quickstart(
 ) -> None:
     """Demo city, training, table and report in one go, at a small setting.
 
-    Under five minutes on two cores. Interrupted and started again, it resumes.
+    Five to six minutes on two cores. Interrupted and started again, it resumes.
 
     Example: `cmust quickstart`
     """
