@@ -16,7 +16,7 @@ from cmust.evaluation import SYSTEM
 from cmust.experiments.later import keep_adaptation, split_settings
 from cmust.experiments.markdown import better, score_rows
 from cmust.fitting import fit
-from cmust.naive import LABELS, NAIVE
+from cmust.naive import LABELS
 from cmust.run import read_json
 from cmust.training import Watcher
 
@@ -106,7 +106,7 @@ def render(table: dict[str, Any]) -> str:
         won = [
             name
             for name, systems in table["tasks"].items()
-            if all(better(systems[system], systems[naive]) for naive in NAIVE)
+            if all(better(systems[system], systems[naive]) for naive in LABELS if naive in systems)
         ]
         lines.append(
             f"- {ROWS[system]}: better than every naive forecast on {len(won)} of {len(table['tasks'])} tasks."
