@@ -15,10 +15,9 @@ from cmust.baselines.scene import Glimpse, Scene
 from cmust.baselines.stages import Batch, Score, Stage
 from cmust.baselines.train import recipe, train
 from cmust.errors import CityError, ConfigError, RunError
-from cmust.experiments.schemes import collect, run_cell
 from cmust.naive import NAIVE
 from cmust.windows import make_windows
-from tests.rolling.tiny import small_city, tiny_city, tiny_settings, tiny_task
+from tests.rolling.tiny import small_city, tiny_city, tiny_task
 
 WINDOWS = {"input_steps": 4, "horizon": 3, "accelerator": "cpu"}
 
@@ -221,16 +220,3 @@ def test_options_of_a_network_are_checked(tmp_path: Path) -> None:
             train(name, small_city(), tmp_path, ["trips"], **WINDOWS, network={"width": 3})
     with pytest.raises(ConfigError, match="has no network"):
         train("svr", small_city(), tmp_path, ["trips"], **WINDOWS, network={"width": 3})
-
-
-def test_the_small_mlp_of_the_schemes_goes_the_same_way(tmp_path: Path) -> None:
-    settings = tiny_settings("tuned", training={"start_epochs": 3, "patience": 3})
-    city = small_city()
-    first = run_cell("residual_mlp", city, tmp_path, settings)
-    assert json.loads((tmp_path / "residual_mlp" / "evaluation.json").read_text()) == first
-    for task in ("trips", "visits"):
-        entry = first["tasks"][task]
-        assert entry["epochs"] == 20 and entry["updates"] == 20 * 7
-        naive = entry["systems"]["weekly_average"]["plain"]["mae"]
-        assert entry["systems"]["residual_mlp"]["plain"]["mae"] < 1.2 * naive
-    assert list(collect(tmp_path)["tasks"]["trips"]) == ["residual_mlp", *NAIVE]

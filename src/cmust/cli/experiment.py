@@ -28,35 +28,6 @@ def _group() -> None:
 
 
 @app.command()
-def schemes(
-    city: CityFile,
-    folder: Folder,
-    config: Config = None,
-    cells: Cells = None,
-) -> None:
-    """CMuST against the same network alone, jointly, without freezing, an MLP and the naive forecasts.
-
-    All at equal numbers of updates. Finished cells are not repeated; parts of the table may run in processes of their
-    own.
-
-    Examples:
-
-        cmust experiment schemes nyc.zarr.zip results/nyc --config examples/nyc.toml
-
-        cmust experiment schemes nyc.zarr.zip results/nyc --config examples/nyc.toml --cells alone,joint
-    """
-    from cmust import open_city
-    from cmust.cli.progress import training_watcher
-    from cmust.experiments.schemes import CELLS, collect, render, run_cell
-
-    data = open_city(city)
-    for cell in names(cells) or list(CELLS):
-        with training_watcher() as watcher:
-            run_cell(cell, data, folder, _settings(config), watcher)
-    _write_table(folder, collect, render)
-
-
-@app.command()
 def coldstart(
     city: CityFile,
     folder: Folder,

@@ -1,4 +1,4 @@
-"""``cmust experiment table1``, ``table2``, ``fig3`` ... ``render``: the paper's evidence as commands.
+"""``cmust experiment table1``, ``table2``, ``fig3`` ... ``schemes``, ``render``: the paper's evidence as commands.
 
 In all of them finished cells are not repeated, a killed one resumes; seeds and systems may be added later, and other
 processes and machines may share the work in the same folder.
@@ -7,7 +7,7 @@ processes and machines may share the work in the same folder.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -31,19 +31,11 @@ Accelerator = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 
 
 @dataclass(frozen=True)
-class Common:
-    """What all tables and figures are given."""
+class Unbudgeted:
+    """What all tables and figures are given but for the time."""
 
     city: CityFile
     folder: Folder
-    budget: Annotated[
-        str,
-        typer.Option(
-            help="How long a cell trains: smoke (a few updates), 'minutes N' (wall time for each task that it "
-            "serves), full (as published).",
-            show_default=False,
-        ),
-    ]
     config: Annotated[
         Path | None,
         typer.Option(
@@ -62,6 +54,20 @@ class Common:
             show_default=False,
         ),
     ] = None  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Common(Unbudgeted):
+    """What all tables and figures are given."""
+
+    budget: Annotated[
+        str,
+        typer.Option(
+            help="How long a cell trains: smoke (a few updates), 'minutes N' (wall time for each task that it "
+            "serves), full (as published).",
+            show_default=False,
+        ),
+    ] = field(kw_only=True)
 
 
 def table1(common: Common, seeds: Seeds = "0", systems: Systems = None) -> None:
@@ -191,6 +197,29 @@ def fig6(common: Common, preset: Preset = "paper", seeds: Seeds = "0") -> None:
     _make(fig6.FIG6, lambda tasks: fig6.cells(tasks, _system(preset), _seeds(seeds)), common)
 
 
+def schemes(
+    unbudgeted: Unbudgeted,
+    preset: Preset = "tuned",
+    seeds: Seeds = "0",
+    ways: Annotated[
+        str | None,
+        typer.Option(help="Of rolling, no_freezing, joint, alone; all when not given.", show_default=False),
+    ] = None,
+) -> None:
+    """CMuST against the same network trained otherwise: jointly, each task alone, without freezing.
+
+    All with the updates that rolling has by the settings; the naive forecasts and a small MLP stand beside them.
+
+    Example:
+
+        cmust experiment schemes nyc.zarr.zip results/schemes --config examples/nyc.toml --seeds 0,1,2
+    """
+    from cmust.experiments.schemes import SCHEMES, WAYS, cells
+
+    chosen, common = names(ways) or list(WAYS), Common(**asdict(unbudgeted), budget="full")
+    _make(SCHEMES, lambda tasks: cells(tasks, _system(preset), chosen, _seeds(seeds)), common)
+
+
 def cell(
     city: CityFile,
     folder: Folder,
@@ -231,7 +260,7 @@ def render(folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Of an 
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands of this module."""
-    for command in (table1, table2, table5, table6, fig3, fig4a, fig4b, fig6):
+    for command in (table1, table2, table5, table6, fig3, fig4a, fig4b, fig6, schemes):
         app.command()(grouped(command))
     app.command()(cell)
     app.command()(render)

@@ -10,6 +10,7 @@ from cmust.experiments.fig3 import FIG3
 from cmust.experiments.fig4a import FIG4A
 from cmust.experiments.fig4b import FIG4B
 from cmust.experiments.fig6 import FIG6
+from cmust.experiments.schemes import SCHEMES
 from cmust.experiments.sheet import latex, markdown
 from cmust.experiments.study import Experiment
 from cmust.experiments.table1 import TABLE1
@@ -19,7 +20,9 @@ from cmust.experiments.table6 import TABLE6
 from cmust.files import write_text
 from cmust.run import read_json
 
-EXPERIMENTS = {experiment.name: experiment for experiment in (TABLE1, TABLE2, TABLE5, TABLE6, FIG3, FIG4A, FIG4B, FIG6)}
+EXPERIMENTS = {
+    experiment.name: experiment for experiment in (TABLE1, TABLE2, TABLE5, TABLE6, FIG3, FIG4A, FIG4B, FIG6, SCHEMES)
+}
 
 
 def stored(folder: Path) -> tuple[Experiment, dict[str, Any]]:

@@ -21,7 +21,7 @@ from cmust.naive import NAIVE, PROFILE
 from cmust.profile import profile_alone
 from cmust.rolling import PLANS
 from cmust.run import Run
-from cmust.settings import Settings, make_settings
+from cmust.settings import Scheme, Settings, make_settings
 from cmust.training import Watcher
 from cmust.windows import make_windows
 
@@ -42,12 +42,14 @@ class Terms:
         settings: as of ``Settings``: ``protocol`` and the windows of ``model`` for all systems, the rest of ``model``
             and ``training`` for CMuST; ``systems`` has for others, by name, ``training`` and ``network``.
         accelerator: Fabric's.
+        scheme: of CMuST's cells; each task alone where the system says so.
     """
 
     city: City
     budget: Budget
     settings: dict[str, Any] = field(default_factory=dict)
     accelerator: str = "auto"
+    scheme: Scheme = "rolling"
 
     def __post_init__(self) -> None:
         """Refuse settings that the cells themselves decide."""
@@ -66,7 +68,7 @@ class Terms:
         own = {key: value for key, value in self.settings.items() if key != "systems"}
         cells = {
             "preset": CMUST.get(cell.system, "tuned"),
-            "scheme": "alone" if cell.system == ALONE else "rolling",
+            "scheme": "alone" if cell.system == ALONE else self.scheme,
             "tasks": cell.tasks,
             "training": training,
         }
