@@ -58,6 +58,8 @@ CURVES = {
     "twice the batch, twice the rate": Curve("tuned", training={"batch_size": 32, "rate": 2e-3}),
     "huber loss": Curve("tuned", {"loss": "huber"}),
     "dropout": Curve("tuned", {"dropout": 0.1}),
+    "half the nodes in an update": Curve("tuned", training={"nodes_per_update": 35}),
+    "a quarter of the nodes in an update": Curve("tuned", training={"nodes_per_update": 17}),
     "paper": Curve("paper"),
 }
 

@@ -42,7 +42,7 @@ class TaskModel:
     @torch.no_grad()
     def forecast(self, windows: Windows, starts: Tensor) -> Tensor:
         """Forecasts ``(B, F, N, C)`` in original units of the windows that start at ``starts`` ``(B,)``."""
-        parts = starts.split(windows.pass_size)
+        parts = starts.split(windows.pass_size())
         return torch.cat([forecast(self.trunk, self.head, windows.inputs(part)) for part in parts])
 
     def without_network(self) -> dict[str, Naive]:

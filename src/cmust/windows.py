@@ -88,14 +88,13 @@ class Windows:
     input_steps: int
     horizon: int
 
-    @property
-    def pass_size(self) -> int:
-        """So many windows go through a network at once: on a CPU such that activations stay in its caches and memory
-        small, elsewhere any number.
+    def pass_size(self, nodes: int | None = None) -> int:
+        """So many windows of so many nodes (all when not given) go through a network at once: on a CPU such that
+        activations stay in its caches and memory small, elsewhere any number.
         """
         if self.values.device.type != "cpu":
             return len(self.values)
-        return max(1, ROWS_PER_PASS // (self.input_steps * self.n_nodes))
+        return max(1, ROWS_PER_PASS // (self.input_steps * (nodes or self.n_nodes)))
 
     @property
     def n_nodes(self) -> int:

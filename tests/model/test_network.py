@@ -176,6 +176,24 @@ def test_permuting_the_nodes_permutes_the_forecast(preset: str) -> None:
 
 
 @pytest.mark.parametrize("preset", ["paper", "reference", "tuned"])
+def test_some_of_the_nodes_are_a_city_of_their_own_at_the_level_of_the_whole(preset: str) -> None:
+    config = model_config(preset, **SIZES, dropout=0.0)
+    trunk, head, inputs = parts(config, nodes=6)
+    few = torch.tensor([0, 2, 5])
+    by_node = {name: getattr(inputs, name)[:, :, few] for name in ("values", "average", "average_ahead")}
+    alone = inputs._replace(place=inputs.place[few], **by_node)
+    torch.testing.assert_close(
+        forecast(trunk, head, inputs, nodes=few), forecast(trunk, head, alone, head.prompt()[:, few])
+    )
+    torch.testing.assert_close(forecast(trunk, head, inputs, nodes=torch.arange(6)), forecast(trunk, head, inputs))
+    if config.seasonal:
+        head.power.fill_(1.0)
+        levelled = forecast(trunk, head, inputs, nodes=few)
+        inputs.values[:, :, 1] *= 3  # not one of them, but of the city
+        assert not torch.allclose(forecast(trunk, head, inputs, nodes=few), levelled, rtol=1e-3)
+
+
+@pytest.mark.parametrize("preset", ["paper", "reference", "tuned"])
 def test_windows_of_a_batch_do_not_see_each_other(preset: str) -> None:
     trunk, head, inputs = parts(model_config(preset, **SIZES, dropout=0.0), batch=3)
     y = forecast(trunk, head, inputs)

@@ -26,6 +26,7 @@ SETTINGS = {
         "weight_decay": 0.1,
         "delta": 3e-8,
         "batch_size": 32,
+        "nodes_per_update": 2,
         "start_epochs": 3,
         "rolling_epochs": 4,
         "refine_epochs": 3,

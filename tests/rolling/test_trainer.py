@@ -11,8 +11,8 @@ from torch import Tensor
 from cmust.errors import CityError, RunError
 from cmust.model import forecast
 from cmust.model.losses import loss_terms
-from cmust.rolling import Phase, Star, Trainer, adapt_plan, update_plan
-from tests.rolling.tiny import small_city, tiny_trainer
+from cmust.rolling import Lesson, Phase, Star, Trainer, adapt_plan, update_plan
+from tests.rolling.tiny import small_city, tiny_city, tiny_task, tiny_trainer
 
 
 def trained(city=None, scheme: str = "rolling", **more) -> tuple[dict[str, dict], list[dict]]:
@@ -377,3 +377,49 @@ def test_a_batch_in_parts_trains_as_the_whole_batch(preset: str) -> None:
     for task in whole:
         for name, weight in whole[task]["trunk"].items():
             torch.testing.assert_close(parts[task]["trunk"][name], weight, atol=2e-4, rtol=1e-3)
+
+
+def test_updates_of_some_nodes() -> None:
+    """Each of as many nodes as asked for, drawn anew, its loss over these alone; validation of all."""
+    seen: list[tuple[bool, Tensor | None, Tensor]] = []
+
+    def watched(trunk, head, inputs, nodes: Tensor | None = None) -> Tensor:
+        made = forecast(trunk, head, inputs, nodes=nodes)
+        seen.append((trunk.training, nodes, made.detach()))
+        return made
+
+    losses: list[float] = []
+    trainer = tiny_trainer(
+        tiny_city(tiny_task("trips", steps=168, missing=0.3, nodes=5)),
+        "alone",
+        model={"dropout": 0.0},
+        training={"start_epochs": 1, "shuffle": False, "windows_per_pass": 5},
+        lesson=lambda phase: Lesson("mae", watched, nodes=2),
+        on_event=lambda event: losses.append(event.get("train_loss", 0.0)),
+    )
+    trainer.run()
+    windows = trainer.windows["trips"]
+    starts, by_update = windows.split.starts["train"], list[float]()
+    drawn = iter([(nodes, made) for training, nodes, made in seen if training])
+    for batch in starts.split(32):
+        total, count = 0.0, 0
+        for part in batch.split(5):
+            nodes, made = next(drawn)
+            truth, valid = (each[:, :, nodes] for each in windows.targets(part))
+            total += ((made - truth).abs() / windows.scaler.std)[valid].sum().item()
+            count += int(valid.sum())
+        by_update.append(total / count)
+    assert next(drawn, None) is None
+    assert losses[0] == pytest.approx(sum(by_update) / len(by_update), rel=1e-4)
+    chosen = {tuple(nodes.tolist()) for training, nodes, _ in seen if training}
+    assert all(len(set(pair)) == 2 for pair in chosen) and {node for pair in chosen for node in pair} <= set(range(5))
+    assert 1 < len(chosen) <= len(by_update)  # one draw for an update, whatever parts it goes through in
+    assert all(nodes is None and made.shape[2] == 5 for training, nodes, made in seen if not training)
+
+
+def test_as_many_nodes_as_there_are_change_nothing() -> None:
+    whole, events = trained()
+    same, again = trained(training={"nodes_per_update": 3})
+    assert events == again and all(equal(whole[task], same[task]) for task in whole)
+    fewer, _ = trained(training={"nodes_per_update": 2})
+    assert not any(equal(whole[task], fewer[task]) for task in whole)

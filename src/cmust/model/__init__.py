@@ -2,7 +2,7 @@
 
 from cmust.model.attention import record_attention
 from cmust.model.config import PRESETS, ModelConfig, model_config
-from cmust.model.network import Head, Inputs, Trunk, channel_counts, forecast
+from cmust.model.network import Head, Inputs, Trunk, at_nodes, channel_counts, forecast
 
 __all__ = [
     "PRESETS",
@@ -10,6 +10,7 @@ __all__ = [
     "Inputs",
     "ModelConfig",
     "Trunk",
+    "at_nodes",
     "channel_counts",
     "forecast",
     "model_config",

@@ -147,22 +147,32 @@ def channel_counts(weights: Iterable[str]) -> tuple[int, ...]:
     return tuple(sorted({int(found[1]) for found in map(_FUSION.match, weights) if found}))
 
 
-def forecast(trunk: Trunk, head: Head, inputs: Inputs, prompt: Tensor | None = None) -> Tensor:
+def forecast(
+    trunk: Trunk, head: Head, inputs: Inputs, prompt: Tensor | None = None, nodes: Tensor | None = None
+) -> Tensor:
     """The forecast ``(B, F, N, C)`` in original units.
 
     Args:
         trunk, head: of the task.
         inputs: of the windows.
         prompt: ``(T or 1, N, d_p)``; the head's own when not given.
+        nodes: ``(K,)`` indices of the nodes that are forecast, and that see each other, ``(B, F, K, C)``; all when not
+            given. The city's level is that of all nodes in any case.
     """
     channels = inputs.values.shape[-1]
-    prompt = head.prompt() if prompt is None else prompt
-    context = (inputs.slot, inputs.dow, inputs.stamp, inputs.place, prompt, channels)
+    prompt = at_nodes(head.prompt() if prompt is None else prompt, nodes)
+    context = (inputs.slot, inputs.dow, inputs.stamp, at_nodes(inputs.place, nodes), prompt, channels)
+    values = at_nodes(inputs.values, nodes)
     if not trunk.config.seasonal:
-        plain: Tensor = trunk((inputs.values - head.mean) / head.std, *context)
+        plain: Tensor = trunk((values - head.mean) / head.std, *context)
         return plain * head.std + head.mean
     level, base = head.seasonal(inputs)
-    values = inputs.values / level
-    features = torch.cat(((values - head.mean) / head.std, (values - inputs.average) / head.std), dim=-1)
+    values, average = values / level, at_nodes(inputs.average, nodes)
+    features = torch.cat(((values - head.mean) / head.std, (values - average) / head.std), dim=-1)
     left: Tensor = trunk(features, *context)
-    return base + level * head.std * left
+    return at_nodes(base, nodes) + level * head.std * left
+
+
+def at_nodes(of_all: Tensor, nodes: Tensor | None) -> Tensor:
+    """``(..., N, C)`` at some of the nodes ``(K,)``; as it is without."""
+    return of_all if nodes is None else of_all.index_select(-2, nodes)

@@ -47,6 +47,12 @@ class TrainingConfig(BaseModel):
         description="a batch goes through the network so many windows at a time, gradients added up: the same "
         "mathematics in less memory; None: what suits the CPU's caches, on a GPU the whole batch",
     )
+    nodes_per_update: int | None = Field(
+        None,
+        ge=1,
+        description="an update sees so many nodes, drawn at random, and attention is among these; validation and "
+        "forecasts are of all nodes; None: all",
+    )
     recompute: bool = Field(
         False, description="activation checkpointing: every interaction is computed again for its gradient"
     )

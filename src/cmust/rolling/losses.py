@@ -1,6 +1,7 @@
 """The loss of a phase over all processes: of a batch with its gradient, and of the validation part."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -9,6 +10,7 @@ from lightning_fabric.wrappers import _FabricModule
 from torch import Tensor, nn
 
 from cmust.errors import CityError
+from cmust.model import at_nodes
 from cmust.model.losses import counted, loss_terms
 from cmust.rolling.config import TrainingConfig
 from cmust.rolling.lesson import Lesson
@@ -70,15 +72,16 @@ class Losses:
         """
         world = self._fabric.world_size
         mine = starts[self._fabric.global_rank :: world] if world > 1 else starts
-        parts = mine.split(self._pass_size(task))
+        nodes = self._drawn(phase, task)
+        parts = mine.split(self._pass_size(task, nodes))
         kind = self._lessons[phase.name].loss
-        counts = (counted(kind, *self._windows[task].targets(part)).sum() for part in parts)
+        counts = (counted(kind, *self._targets(task, part, nodes)).sum() for part in parts)
         count = sum(counts, start=mine.new_zeros(()))
         count = (self._everyone(count) if world > 1 else count).clamp(min=1)
         loss = torch.zeros((), device=mine.device)
         for index, part in enumerate(parts):
             with self._fabric.no_backward_sync(network, enabled=world > 1 and index + 1 < len(parts)):
-                share = self._terms(phase, network, task, part, epoch)[0] / count
+                share = self._terms(phase, network, task, part, epoch, nodes)[0] / count
                 self._fabric.backward(share * world if world > 1 else share)
             loss += share.detach()
         return self._everyone(loss) if world > 1 else loss
@@ -94,10 +97,14 @@ class Losses:
             sums = self._everyone(sums)
         return (sums[0] / sums[1].clamp(min=1)).item()
 
-    def _terms(self, phase: Phase, network: nn.Module, task: str, starts: Tensor, epoch: int) -> tuple[Tensor, Tensor]:
-        """Sum and count of the lesson's loss over windows; an objective counts once for every target."""
+    def _terms(
+        self, phase: Phase, network: nn.Module, task: str, starts: Tensor, epoch: int, nodes: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Sum and count of the lesson's loss over windows, of some of the nodes perhaps; an objective counts once for
+        every target.
+        """
         windows, lesson = self._windows[task], self._lessons[phase.name]
-        inputs, (truth, valid) = windows.inputs(starts), windows.targets(starts)
+        inputs, (truth, valid) = windows.inputs(starts), self._targets(task, starts, nodes)
 
         def terms(forecast: Tensor) -> tuple[Tensor, Tensor]:
             total, count = loss_terms(lesson.loss, forecast, truth, valid, windows.scaler.std)
@@ -111,13 +118,27 @@ class Losses:
 
         by_forecast = lesson.objective is None or not network.training
         if lesson.forecast is not None and by_forecast:
-            return terms(network(task, lesson.forecast, inputs))
+            compute = lesson.forecast if nodes is None else partial(lesson.forecast, nodes=nodes)
+            return terms(network(task, compute, inputs))
         count = counted(lesson.loss, truth, valid).sum()
         return network(task, lesson.objective, inputs, truth, epoch, score) * count, count
 
-    def _pass_size(self, task: str) -> int:
+    def _drawn(self, phase: Phase, task: str) -> Tensor | None:
+        """The nodes of an update ``(K,)``, ascending; None: all."""
+        windows, wanted = self._windows[task], self._lessons[phase.name].nodes
+        if wanted is None or wanted >= windows.n_nodes:
+            return None
+        return torch.randperm(windows.n_nodes)[:wanted].sort().values.to(windows.values.device)
+
+    def _targets(self, task: str, starts: Tensor, nodes: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Truth and validity of windows at some of the nodes."""
+        truth, valid = self._windows[task].targets(starts)
+        return at_nodes(truth, nodes), at_nodes(valid, nodes)
+
+    def _pass_size(self, task: str, nodes: Tensor | None = None) -> int:
         """Windows that go through the network at once."""
-        return self._config.windows_per_pass or min(self._config.batch_size, self._windows[task].pass_size)
+        fitting = self._windows[task].pass_size(None if nodes is None else len(nodes))
+        return self._config.windows_per_pass or min(self._config.batch_size, fitting)
 
     def _everyone(self, mine: Tensor) -> Tensor:
         """The sum over all processes."""
