@@ -60,6 +60,7 @@ CURVES = {
     "dropout": Curve("tuned", {"dropout": 0.1}),
     "half the nodes in an update": Curve("tuned", training={"nodes_per_update": 35}),
     "a quarter of the nodes in an update": Curve("tuned", training={"nodes_per_update": 17}),
+    "a quarter of the validation windows": Curve("tuned", training={"validation_windows": 215}),
     "paper": Curve("paper"),
 }
 

@@ -4,8 +4,9 @@
     python -m benchmarks.scale --nodes 69 206 --steps 12    a quick look
 
 Every point is a process of its own: preset ``tuned``, one batch; forecasts of one window and training steps of a batch
-of 16, as the trainer does them (windows in parts), also with ``training.recompute``. Sizes that would take longer than
-``--most-seconds`` or need more than ``--most-gib`` are left out, by the size before. Then the epochs of one process
+of 16, as the trainer does them (windows in parts), also with ``training.recompute``, and of 256 nodes in an update
+(``training.nodes_per_update``). Sizes that would take longer than ``--most-seconds`` or need more than ``--most-gib``
+are left out, by the size before. Then the epochs of one process
 with two threads beside two processes with one thread each, by ``cmust train`` under ``torchrun``. Results:
 benchmarks/results/scale.json.
 """
@@ -33,6 +34,8 @@ from cmust.prompts import SummaryPrompt
 from cmust.windows import ROWS_PER_PASS
 
 RESULTS = Path(__file__).parent / "results" / "scale.json"
+SAMPLED = 256
+"""Nodes of an update that draws some."""
 
 
 def point(job: dict[str, Any]) -> dict[str, Any]:
@@ -44,7 +47,8 @@ def point(job: dict[str, Any]) -> dict[str, Any]:
     head = Head(config, SummaryPrompt(torch.rand(nodes, 64), config.d_p), torch.tensor([50.0]), torch.tensor([30.0]))
     optimizer = torch.optim.AdamW([*trunk.parameters(), *head.parameters()], foreach=True)
     trunk.recompute(job["mode"] == "train, recomputed")
-    size = max(1, ROWS_PER_PASS // (steps * nodes))
+    drawn = torch.randperm(nodes)[:SAMPLED] if job["mode"] == "train, sampled" else None
+    size = max(1, ROWS_PER_PASS // (steps * (nodes if drawn is None else len(drawn))))
     seconds = []
     for _ in range(job["rounds"] + 1):
         began = time.perf_counter()
@@ -56,7 +60,7 @@ def point(job: dict[str, Any]) -> dict[str, Any]:
             optimizer.zero_grad()
             for first in range(0, BATCH, size):
                 part = random_windows(min(size, BATCH - first), steps, nodes)
-                (forecast(trunk, head, part).abs().sum() / BATCH).backward()
+                (forecast(trunk, head, part, nodes=drawn).abs().sum() / BATCH).backward()
             optimizer.step()
         seconds.append(time.perf_counter() - began)
     return {**job, "seconds": round(median(seconds[1:]), 3), "peak_gib": peak_gib()}
@@ -76,7 +80,7 @@ def growth(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     sizes = [(nodes, arguments.steps[0]) for nodes in arguments.nodes]
     sizes += [(arguments.nodes[0], steps) for steps in arguments.steps[1:]]
     results = []
-    for mode in ("forecast", "train", "train, recomputed"):
+    for mode in ("forecast", "train", "train, recomputed", "train, sampled"):
         before: dict[str, Any] = {}
         for nodes, steps in sizes:
             if steps == arguments.steps[0] and before and _too_much(before, nodes, arguments):
@@ -90,11 +94,14 @@ def growth(arguments: argparse.Namespace) -> list[dict[str, Any]]:
 
 
 def _too_much(before: dict[str, Any], nodes: int, arguments: argparse.Namespace) -> bool:
-    """Whether the next size would take too long or not fit, by the size before: memory linear, time with the square."""
+    """Whether the next size would take too long or not fit, by the size before: memory linear, time with the
+    square where all nodes attend to all.
+    """
     grown = nodes / before["nodes"]
+    slower = grown if before["mode"] == "train, sampled" else grown**2
     return bool(
         "died" in before
-        or before["seconds"] * grown**2 > arguments.most_seconds
+        or before["seconds"] * slower > arguments.most_seconds
         or before["peak_gib"] * grown > arguments.most_gib
     )
 

@@ -423,3 +423,28 @@ def test_as_many_nodes_as_there_are_change_nothing() -> None:
     assert events == again and all(equal(whole[task], same[task]) for task in whole)
     fewer, _ = trained(training={"nodes_per_update": 2})
     assert not any(equal(whole[task], fewer[task]) for task in whole)
+
+
+def test_a_validation_loss_of_some_windows() -> None:
+    """Spread over the whole part; with as many as there are, nothing changes."""
+    found: list[float] = []
+    settings = {"start_epochs": 1, "validation_windows": 5}
+    city = tiny_city(tiny_task("trips", steps=168, missing=0.3))
+    trainer = tiny_trainer(
+        city, "alone", training=settings, on_event=lambda event: found.append(event.get("validation_loss", 0.0))
+    )
+    trainer.run()
+    windows, total, count = trainer.windows["trips"], 0.0, 0
+    part = windows.split.starts["validation"]
+    assert len(part) == 14
+    trainer.trunk.eval()
+    for start in part[[0, 3, 6, 10, 13]]:  # 0, 3.25, 6.5, 9.75, 13
+        truth, valid = windows.targets(start[None])
+        with torch.no_grad():
+            made = forecast(trainer.trunk, trainer.heads["trips"], windows.inputs(start[None]))
+        error = torch.nn.functional.huber_loss(made / windows.scaler.std, truth / windows.scaler.std, reduction="none")
+        total, count = total + error[valid].sum().item(), count + int(valid.sum())
+    assert found[0] == pytest.approx(total / count, rel=1e-5)
+    whole, events = trained()
+    same, again = trained(training={"validation_windows": 14})
+    assert events == again and all(equal(whole[task], same[task]) for task in whole)

@@ -56,6 +56,12 @@ class TrainingConfig(BaseModel):
     recompute: bool = Field(
         False, description="activation checkpointing: every interaction is computed again for its gradient"
     )
+    validation_windows: int | None = Field(
+        None,
+        ge=1,
+        description="the validation loss of an epoch is that of at most so many windows of a task, evenly spread over "
+        "its validation part; None: all",
+    )
     patience: int = Field(30, ge=1, description="epochs without a better validation loss before a phase ends")
     keep_start: bool = Field(
         False,

@@ -15,7 +15,7 @@ from cmust.model.losses import counted, loss_terms
 from cmust.rolling.config import TrainingConfig
 from cmust.rolling.lesson import Lesson
 from cmust.rolling.plan import Phase
-from cmust.windows import Part, Windows
+from cmust.windows import Windows
 
 
 class Ensemble(nn.Module):
@@ -52,12 +52,11 @@ class Losses:
         Raises:
             CityError: a task has no target in its training or validation part.
         """
-        parts: tuple[Part, ...] = ("train", "validation")
         learned = {(task, self._lessons[phase.name].loss) for phase in plan for task in phase.tasks}
         for task, kind in sorted(learned):
             windows = self._windows[task]
-            for part in parts:
-                batches = windows.split.starts[part].split(64)
+            for part, starts in (("train", windows.split.starts["train"]), ("validation", self._validating(task))):
+                batches = starts.split(64)
                 if not any(bool(counted(kind, *windows.targets(starts)).any()) for starts in batches):
                     what = "only zeros, which this loss leaves out, or missing" if kind == "masked_mae" else "missing"
                     raise CityError(
@@ -87,9 +86,9 @@ class Losses:
         return self._everyone(loss) if world > 1 else loss
 
     def of_validation(self, phase: Phase, network: nn.Module, task: str, epoch: int) -> float:
-        """The mean loss over the validation part of a task; gradients are the caller's to switch off."""
+        """The mean loss over the validation windows of a task; gradients are the caller's to switch off."""
         sums = torch.zeros(2, dtype=torch.float64)
-        mine = self._windows[task].split.starts["validation"][self._fabric.global_rank :: self._fabric.world_size]
+        mine = self._validating(task)[self._fabric.global_rank :: self._fabric.world_size]
         for starts in mine.split(self._pass_size(task)):
             total, count = self._terms(phase, network, task, starts, epoch)
             sums += torch.stack((total.double(), count.double())).cpu()
@@ -122,6 +121,13 @@ class Losses:
             return terms(network(task, compute, inputs))
         count = counted(lesson.loss, truth, valid).sum()
         return network(task, lesson.objective, inputs, truth, epoch, score) * count, count
+
+    def _validating(self, task: str) -> Tensor:
+        """Starts of the windows that tell epochs apart: all of the validation part, or as many as are wanted of it."""
+        starts, wanted = self._windows[task].split.starts["validation"], self._config.validation_windows
+        if wanted is None or wanted >= len(starts):
+            return starts
+        return starts[torch.linspace(0, len(starts) - 1, wanted).round().long().to(starts.device)]
 
     def _drawn(self, phase: Phase, task: str) -> Tensor | None:
         """The nodes of an update ``(K,)``, ascending; None: all."""
