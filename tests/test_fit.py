@@ -79,6 +79,13 @@ def test_other_settings_name_the_key(run: Path, change: dict, words: str) -> Non
         tiny_fit(run, **{**QUICK, **change})
 
 
+def test_a_setting_that_is_left_out_is_another_setting(tmp_path: Path) -> None:
+    settings = {**QUICK, "tasks": ("trips",)}
+    tiny_fit(tmp_path, **{**settings, "training": {**QUICK["training"], "epochs_by_task": {"trips": 1}}})
+    with pytest.raises(RunError, match=r"settings\.training\.epochs_by_task\.trips = 1, not None"):
+        tiny_fit(tmp_path, **settings)
+
+
 def test_a_run_begun_before_a_setting_existed_goes_on_with_its_default(run: Path) -> None:
     file = run / "config.json"
     config = json.loads(file.read_text())

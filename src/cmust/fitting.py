@@ -7,14 +7,13 @@ from typing import Any
 import numpy as np
 import torch
 from lightning_fabric import Fabric
-from pydantic import BaseModel
 
 from cmust.assembly import describe, load_trunk, seasonal_tables, window_scores
 from cmust.city import City
 from cmust.errors import CmustError, ConfigError
 from cmust.forecaster import Forecaster
 from cmust.heads import HeadParts, make_head
-from cmust.identity import data_fingerprint, describe_city
+from cmust.identity import data_fingerprint, describe_city, field_defaults
 from cmust.machine import provenance
 from cmust.model import ModelConfig, Trunk
 from cmust.profile import Shape, shaped
@@ -117,12 +116,8 @@ def _claim(run: Run, city: City, settings: Settings, fabric: Fabric, command: st
         "processes": fabric.world_size,
         "precision": fabric._precision.precision,
     }
-    defaults = {"model": _defaults(ModelConfig), "training": _defaults(TrainingConfig)}
+    defaults = {"model": field_defaults(ModelConfig), "training": field_defaults(TrainingConfig)}
     run.claim(identity, made, {"settings": defaults})
-
-
-def _defaults(kind: type[BaseModel]) -> dict[str, Any]:
-    return {name: field.get_default(call_default_factory=True) for name, field in kind.model_fields.items()}
 
 
 def _train(fabric: Fabric, city: City, run: Run, settings: Settings, watcher: Watcher | None) -> Forecaster:

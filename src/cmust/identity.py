@@ -1,6 +1,8 @@
-"""Which data it is: what a model remembers of the data it was made from."""
+"""Which data and which settings it is: what a run remembers of what it was begun with."""
 
 from typing import Any
+
+from pydantic import BaseModel
 
 from cmust.city import City, Task
 
@@ -13,6 +15,11 @@ def describe_city(city: City) -> dict[str, Any]:
         "timezone": city.timezone,
         "synthetic": city.synthetic,
     }
+
+
+def field_defaults(settings: type[BaseModel]) -> dict[str, Any]:
+    """The defaults of its fields: what a run was begun with that was begun before a setting existed."""
+    return {name: field.get_default(call_default_factory=True) for name, field in settings.model_fields.items()}
 
 
 def data_fingerprint(task: Task) -> str:

@@ -138,7 +138,8 @@ class Run:
         if not self.config_file.exists():
             self.write_config({**identity, "made": made})
             return
-        for key, theirs, ours in _differences(_over(defaults, self.config()), identity):
+        found = _over(defaults, self.config())
+        for key, theirs, ours in _differences({key: found.get(key) for key in identity}, identity):
             raise RunError(
                 f"run {self.folder} was started with {key} = {theirs!r}, not {ours!r}; use the same settings to "
                 f"resume it, or another folder"
@@ -245,8 +246,9 @@ def _over(defaults: Any, found: Any) -> Any:
 
 
 def _differences(found: Any, wanted: Any, path: str = "") -> list[tuple[str, Any, Any]]:
-    """Leaves of ``wanted`` that ``found`` has otherwise, as (path, found, wanted)."""
+    """Leaves that are not the same, as (path, found, wanted); None where one of the two has none."""
     if isinstance(wanted, dict) and isinstance(found, dict):
-        parts = [_differences(found.get(key), value, f"{path}.{key}".lstrip(".")) for key, value in wanted.items()]
+        keys = dict.fromkeys([*wanted, *found])
+        parts = [_differences(found.get(key), wanted.get(key), f"{path}.{key}".lstrip(".")) for key in keys]
         return [difference for part in parts for difference in part]
     return [] if found == wanted else [(path, found, wanted)]

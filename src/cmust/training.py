@@ -146,9 +146,11 @@ def carry_out(
         run.cut_history(0)
     if watcher:
         watcher.plan(plan, [trainer.updates_of(phase) for phase in plan])
-    trainer.run()
-    if board:
-        board.close()
+    try:
+        trainer.run()
+    finally:
+        if board:
+            board.close()
     fabric.barrier()
     delivered = [task for phase in plan if phase.delivers for task in phase.tasks]
     weights = {task: store.load(_result_file(run, task)).tensors for task in delivered}

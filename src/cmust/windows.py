@@ -252,6 +252,13 @@ def windows_between(begin: int, end: int, input_steps: int, horizon: int) -> Ten
     return torch.arange(first, max(end - horizon - input_steps + 1, first))
 
 
+def spread(starts: Tensor, count: int) -> Tensor:
+    """At most so many of the window starts, evenly spread from the first to the last."""
+    if count >= len(starts):
+        return starts
+    return starts[torch.linspace(0, len(starts) - 1, count).round().long().to(starts.device)]
+
+
 def split_windows(
     task: Task, cuts: tuple[np.datetime64, np.datetime64] | None, input_steps: int, horizon: int
 ) -> Split:

@@ -220,3 +220,5 @@ def test_options_of_a_network_are_checked(tmp_path: Path) -> None:
             train(name, small_city(), tmp_path, ["trips"], **WINDOWS, network={"width": 3})
     with pytest.raises(ConfigError, match="has no network"):
         train("svr", small_city(), tmp_path, ["trips"], **WINDOWS, network={"width": 3})
+    with pytest.raises(ConfigError, match="rate is no setting of SVR; there are seed"):
+        train("svr", small_city(), tmp_path, ["trips"], **WINDOWS, rate=1e-3)

@@ -152,6 +152,9 @@ def test_unknown_settings_name_the_nearest(city: Path, tmp_path: Path) -> None:
     assert "there are seed, batch_size" in error("train", city, folder, "--set=training.zzz=1")
     assert "paper" in error("train", city, folder, "--preset=papr")
     assert "model.preset" in error("train", city, folder, "--set=model.preset=paper")
+    assert "preset" in error("train", city, folder, "--set=training.preset=paper")
+    for key in ("devices", "accelerator", "command", "watcher"):  # of the function, not of the settings
+        assert key in error("train", city, folder, f"--set={key}=2")
     assert not folder.exists()
 
 

@@ -34,6 +34,13 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     }
 
 
+@pytest.mark.parametrize("command", ["adapt", "update"])
+def test_arguments_of_the_function_are_no_settings(files: dict[str, Path], command: str) -> None:
+    given = [command, files["run"], "--city", files["new"], *(["--task", "bikes"] if command == "adapt" else [])]
+    for key in ("command", "compare", "tasks", "config"):
+        assert f"training.{key}" in call(*given, f"--set=training.{key}=true", code=2).replace("\n", " ")
+
+
 @pytest.mark.parametrize("command", ["adapt", "update", "versions"])
 def test_help_shows_an_example(command: str) -> None:
     assert f"cmust {command}" in call(command, "--help").split("Example")[1]

@@ -25,7 +25,7 @@ from cmust.experiments.sheet import latex, markdown
 from cmust.experiments.study import make_terms, run
 from cmust.experiments.table import Row, Table, costs, losing, marks, rows_of
 from cmust.experiments.table1 import ALL, cells
-from cmust.experiments.work import CMUST, Terms, fallen, work
+from cmust.experiments.work import CMUST, Terms, fallen, training_windows, work
 from cmust.naive import LABELS
 from cmust.run import Run
 from tests.experiments.kills import SETTINGS
@@ -291,20 +291,20 @@ def test_a_budget_is_settled_once(tmp_path: Path) -> None:
         raise AssertionError
 
     training = {"start_epochs": 100, "milestones": (), "batch_size": 16}
-    settled = Budget.parse("minutes 0.5").settle(tmp_path, 2, training, 200, probe)
+    settled = Budget.parse("minutes 0.5").settle(tmp_path, 2, training, lambda: 200, probe)
     # 45 s are 90 updates of half a second with batches of 16, 360 with batches of 4, the smallest.
     assert tried == [16, 4] and settled["training"]["batch_size"] == 4
     assert settled["seconds"] == 60 and settled["training"]["start_epochs"] == 15
     assert settled["training"]["updates_per_epoch"] == 24
-    assert Budget.parse("minutes=0.5").settle(tmp_path, 2, training, 200, never) == settled
+    assert Budget.parse("minutes=0.5").settle(tmp_path, 2, training, lambda: 200, never) == settled
     assert [file.name for file in tmp_path.iterdir()] == ["budget.json"]
     chosen = tmp_path / "chosen"
     chosen.mkdir()
-    settled = Budget.parse("minutes 0.5").settle(chosen, 2, training, 200, probe, halves=False)
+    settled = Budget.parse("minutes 0.5").settle(chosen, 2, training, lambda: 200, probe, halves=False)
     assert tried == [16, 4, 16] and "batch_size" not in settled["training"]
     assert [batch_for(64, updates) for updates in (60, 130, 499, 500)] == [4, 16, 32, 64]
     assert batch_for(2, 1) == 2
-    assert Budget.parse("full").settle(tmp_path, 2, training, 200, never)["training"] == {}
+    assert Budget.parse("full").settle(tmp_path, 2, training, lambda: 200, never)["training"] == {}
     for wrong in ("minutes 0", "hours 3", "minutes -1", "minutes"):
         with pytest.raises(ConfigError, match="is not known"):
             Budget.parse(wrong)
@@ -330,6 +330,16 @@ def test_equal_time_is_measured_and_kept(cell: Cell, tmp_path: Path) -> None:
 def test_settings_that_the_cells_decide_are_refused() -> None:
     with pytest.raises(ConfigError, match="preset is not for"):
         Terms(small_city(), Budget("smoke"), {"preset": "paper"})
+    for settings in ({"training": {"seed": 7}}, {"systems": {"stid": {"training": {"seed": 7}}}}):
+        with pytest.raises(ConfigError, match=r"training\.seed is not for.*--seeds"):
+            Terms(small_city(), Budget("smoke"), settings)
+
+
+def test_the_windows_of_a_budget_are_those_of_the_tasks_of_the_cell() -> None:
+    slow = tiny_task("slow", steps=84, interval=14_400)
+    terms = Terms(tiny_city(tiny_task("fast", steps=168), slow), Budget("minutes", 1), SETTINGS, "cpu")
+    counts = [training_windows(terms, terms.of(Cell("stid", tasks, 0))) for tasks in (("slow",), ("fast", "slow"))]
+    assert counts == [52, 111]  # 7 of 10 of its steps, less those of the first window but one
 
 
 @pytest.mark.parametrize(

@@ -186,6 +186,8 @@ def test_some_of_the_nodes_are_a_city_of_their_own_at_the_level_of_the_whole(pre
         forecast(trunk, head, inputs, nodes=few), forecast(trunk, head, alone, head.prompt()[:, few])
     )
     torch.testing.assert_close(forecast(trunk, head, inputs, nodes=torch.arange(6)), forecast(trunk, head, inputs))
+    same = Head(config, NoPrompt(config.d_p), head.mean, head.std)  # one prompt for all nodes
+    torch.testing.assert_close(forecast(trunk, same, inputs, nodes=few), forecast(trunk, same, alone))
     if config.seasonal:
         head.power.fill_(1.0)
         levelled = forecast(trunk, head, inputs, nodes=few)

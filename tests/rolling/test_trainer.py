@@ -180,6 +180,19 @@ def test_a_loss_that_is_no_number_is_an_error_that_says_what_to_do() -> None:
         trainer.run()
 
 
+def test_a_start_that_is_no_number_can_be_bettered() -> None:
+    trainer = tiny_trainer(scheme="alone", training={"start_epochs": 2, "keep_start": True})
+    losses = iter([math.nan, 3.0, 2.0, 1.0, 5.0, 6.0])  # of trips: before, and two epochs; then of visits
+    trainer._losses.of_validation = lambda *of: next(losses)  # type: ignore[method-assign]
+    ends: list[dict] = []
+    trainer._on_event = lambda event: ends.append(event)
+    trainer.run()
+    assert [(end["best_epoch"], end["best_validation_loss"]) for end in ends if end["event"] == "phase"] == [
+        (2, 2.0),
+        (0, 1.0),
+    ]
+
+
 def test_tasks_alone_are_trained_as_if_the_others_were_not_there() -> None:
     together, _ = trained(small_city("trips", "visits"), "alone")
     for task in ("trips", "visits"):

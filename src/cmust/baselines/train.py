@@ -19,7 +19,7 @@ from cmust.city import City
 from cmust.errors import ConfigError
 from cmust.evaluation import SCHEMA, score_tasks
 from cmust.files import write_text
-from cmust.identity import describe_city
+from cmust.identity import describe_city, field_defaults
 from cmust.machine import provenance
 from cmust.naive import NAIVE
 from cmust.rolling import TrainingConfig, training_config
@@ -52,9 +52,10 @@ def recipe(system: System, **changes: Any) -> tuple[str, TrainingConfig]:
     Raises:
         ConfigError: a setting is unknown, does not fit, or means nothing for another system.
     """
-    unknown = [key for key in changes if key not in KEYS]
+    known = ("seed",) if system.classic else KEYS
+    unknown = [key for key in changes if key not in known]
     if unknown:
-        raise ConfigError(f"{unknown[0]} is no setting of {system.label}; there are {', '.join(KEYS)}")
+        raise ConfigError(f"{unknown[0]} is no setting of {system.label}; there are {', '.join(known)}")
     values = {**BASE, **({} if system.classic else system.module.TRAINING), **changes}
     # A batch goes through whole: systems with batch normalisation see the statistics they were published with.
     values.setdefault("windows_per_pass", values["batch_size"])
@@ -116,7 +117,7 @@ def train(
     }
     with run.locked():
         made = provenance(None, fabric.device)
-        run.claim(identity, made)
+        run.claim(identity, made, {"training": field_defaults(TrainingConfig)})
         if run.evaluation_file.exists():
             return read_json(run.evaluation_file, "")
         run.sweep()

@@ -184,6 +184,7 @@ def _training(changes: list[str] | None) -> dict[str, Any]:
     """The training settings given with ``--set``; the network's are the run's."""
     from cmust.cli.overrides import parse_overrides
     from cmust.errors import ConfigError
+    from cmust.rolling import training_config
 
     values = parse_overrides(changes or [])
     training = values.pop("training", {})
@@ -191,4 +192,5 @@ def _training(changes: list[str] | None) -> dict[str, Any]:
         raise ConfigError(
             f"--set {next(iter(values), 'training')} cannot be changed after training; only training.KEY can"
         )
+    training_config(**training)  # an unknown setting is no argument of the function either
     return training

@@ -29,8 +29,8 @@ def coverage_table(result: dict[str, Any]) -> Table:
                     label(system),
                     _percent(own["coverage"]),
                     spread,
-                    _number(own["width"]),
-                    _number(own["interval_score"]),
+                    show_number(own["width"]),
+                    show_number(own["interval_score"]),
                 )
         table.add_section()
     return table
@@ -82,9 +82,9 @@ def _errors(rows: Iterable[tuple[str, dict[str, Any]]]) -> Table:
         table.add_row(
             by if by != before else "",
             escape(row["name"]),
-            _number(row["mean"]),
-            _number(row["bias"]["cmust"]),
-            *(_number(row["mae"][system]) for system in SHOWN),
+            show_number(row["mean"]),
+            show_number(row["bias"]["cmust"]),
+            *(show_number(row["mae"][system]) for system in SHOWN),
         )
         before = by
     return table
@@ -113,7 +113,3 @@ def _table(title: str | None, headings: tuple[str, ...], left: int) -> Table:
 
 def _percent(share: float | None) -> str:
     return NOTHING if share is None else f"{100 * share:.1f} %"
-
-
-def _number(value: float | None) -> str:
-    return NOTHING if value is None else show_number(value)

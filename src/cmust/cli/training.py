@@ -48,8 +48,10 @@ def train(
     """
     from cmust import fit, open_city
     from cmust.cli.progress import training_watcher
+    from cmust.settings import make_settings
 
     settings = _settings(config, changes or [], preset=preset, scheme=scheme, protocol=protocol, tasks=tasks)
+    make_settings(**settings)  # an unknown setting is no argument of fit either
     with training_watcher() as watcher:
         fit(
             open_city(city),

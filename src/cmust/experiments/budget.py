@@ -105,7 +105,7 @@ class Budget:
         folder: Path,
         tasks: int,
         training: dict[str, Any],
-        windows: int,
+        windows: Callable[[], int],
         probe: Callable[[Path, int], Sequence[Part]],
         *,
         halves: bool = True,
@@ -117,7 +117,7 @@ class Budget:
             tasks: how many tasks the cell serves.
             training: its settings by their names, as published: those that end in ``_epochs``, ``milestones`` and
                 ``batch_size``.
-            windows: of the training part.
+            windows: counts those of the training part.
             probe: times a few updates of every phase with batches of a size, in a folder that is removed afterwards.
             halves: the batch where time is short; not where the user has chosen it.
 
@@ -139,7 +139,7 @@ class Budget:
                 shutil.rmtree(timed, ignore_errors=True)
                 parts = probe(timed, batch)
                 shutil.rmtree(timed, ignore_errors=True)
-                return parts, fit_into(seconds, parts, training, math.ceil(windows / batch))
+                return parts, fit_into(seconds, parts, training, math.ceil(windows() / batch))
 
             published: int = training["batch_size"]
             parts, changes = fitting(published)

@@ -11,7 +11,6 @@ from statistics import mean, stdev
 from typing import Any
 
 import numpy as np
-import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
@@ -29,7 +28,7 @@ from cmust.rolling import Phase
 from cmust.rolling import state as store
 from cmust.run import Run, read_json
 from cmust.training import Watcher
-from cmust.windows import Protocol, make_windows
+from cmust.windows import Protocol, make_windows, spread
 
 WINDOWS = 8
 """So many windows of the validation part are looked at, evenly spread."""
@@ -94,8 +93,7 @@ def _seen(run: Run, kept: Path, city: City, protocol: Protocol) -> dict[str, Any
     forecaster, first = Forecaster.load(run.folder), next(iter(city.tasks))
     config, model = forecaster.config, forecaster.model(first)
     split = make_windows(city, protocol, config.input_steps, config.horizon)[first].split
-    starts = split.starts["validation"]
-    chosen = starts[torch.linspace(0, len(starts) - 1, WINDOWS).round().long()].unique()
+    chosen = spread(split.starts["validation"], WINDOWS)
     windows, head, phases = forecaster.windows(city.task(first)), deepcopy(model.head), []
     ends = [event for event in run.history() if event["event"] == "phase" and event["kind"] in ROLLED]
     for number, end in enumerate(ends):

@@ -7,10 +7,11 @@ from typing import Any
 from cmust.city import City
 from cmust.continual.adapt import adapted, training_of
 from cmust.continual.newcomer import AUTO, make_wish
-from cmust.errors import RunError
 from cmust.files import write_text
 from cmust.forecaster import Forecaster
-from cmust.identity import data_fingerprint
+from cmust.identity import data_fingerprint, field_defaults
+from cmust.machine import provenance
+from cmust.rolling import TrainingConfig
 from cmust.run import Run, read_json
 from cmust.training import Watcher, make_fabric
 
@@ -61,13 +62,11 @@ def keep_adaptation(
         "fingerprint": data_fingerprint(city.task(task)),
         "before": before.city["fingerprint"],
     }
-    identity = json.loads(json.dumps(identity))
-    if work.config_file.exists() and work.config() != identity:
-        raise RunError(f"{folder} was made with other settings or data; use the same, or another folder")
+    fabric = make_fabric(config.precision, accelerator, 1)
+    defaults = {"training": field_defaults(TrainingConfig)}
+    work.claim(json.loads(json.dumps(identity)), provenance(None, fabric.device), defaults)
     if result.exists():
         return read_json(result, "")
-    work.write_config(identity)
-    fabric = make_fabric(config.precision, accelerator, 1)
     record = adapted(before, city, wish, config, work, fabric, compare=compare, watcher=watcher).record
     write_text(result, json.dumps(record, indent=1) + "\n")
     return record

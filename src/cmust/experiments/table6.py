@@ -7,6 +7,7 @@ and is scored on the test part. (``coldstart`` is the harder case of a history o
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -95,7 +96,7 @@ def _settled(cell: Cell, folder: Path, terms: Terms) -> dict[str, Any]:
         adapted = [key for key in ("head_epochs", "refine_epochs") if key in published]
         return [alone, *(Part(key, UNCOUNTED) for key in adapted)]
 
-    windows, halves = training_windows(terms, settings), "batch_size" not in settings.training
+    windows, halves = partial(training_windows, terms, settings), "batch_size" not in settings.training
     settled = terms.budget.settle(folder, 1, published, windows, probe, halves=halves)
     changes = dict(settled["training"])
     if "patience" in changes:

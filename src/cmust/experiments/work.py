@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,9 @@ class Terms:
         for key in ("preset", "scheme", "tasks"):
             if key in self.settings:
                 raise ConfigError(f"{key} is not for the settings of an experiment: its cells have their own")
+        for own in (self.settings, *self.settings.get("systems", {}).values()):
+            if "seed" in own.get("training", {}):
+                raise ConfigError("training.seed is not for the settings of an experiment: --seeds says which")
         for name, own in self.settings.get("systems", {}).items():
             find_system(name)
             unknown = [key for key in own if key not in ("training", "network")]
@@ -136,7 +140,7 @@ def _other(cell: Cell, folder: Path, terms: Terms, watcher: Watcher | None) -> R
     chosen = {key: getattr(published, key) for key in ("start_epochs", "milestones", "batch_size")}
     settled: dict[str, Any] = {"budget": "until fitted", "training": {}}
     if not system.classic:
-        windows, halves = training_windows(terms, settings), "batch_size" not in shape
+        windows, halves = partial(training_windows, terms, settings), "batch_size" not in shape
         settled = terms.budget.settle(folder, len(cell.tasks), chosen, windows, probe, halves=halves)
     values = {**shape, **settled["training"]}
     done = train(cell.system, terms.city, folder / "run", cell.tasks, watcher=watcher, **values)
@@ -173,7 +177,7 @@ def fitted(cell: Cell, folder: Path, terms: Terms, watcher: Watcher | None) -> t
     chosen = {key: getattr(training, key) for key in (*EPOCHS_OF.values(), "batch_size")}
     if training.schedule == "milestones":
         chosen["milestones"] = training.milestones
-    windows, halves = training_windows(terms, settings), "batch_size" not in settings.training
+    windows, halves = partial(training_windows, terms, settings), "batch_size" not in settings.training
     settled = terms.budget.settle(folder, len(cell.tasks), chosen, windows, probe, halves=halves)
     values = {**settings.model_dump(), "training": {**settings.training, **settled["training"]}}
     run = folder / "run"
@@ -217,9 +221,9 @@ def fallen(run: Run) -> dict[str, float]:
 
 
 def training_windows(terms: Terms, settings: Settings) -> int:
-    """Of the task that has most."""
+    """Of that task of a cell that has most."""
     windows = make_windows(terms.city, settings.protocol, settings.network.input_steps, settings.network.horizon)
-    return max(len(each.split.starts["train"]) for each in windows.values())
+    return max(len(windows[name].split.starts["train"]) for name in settings.tasks or windows)
 
 
 def _brief(tasks: dict[str, Any], *systems: str) -> dict[str, Any]:

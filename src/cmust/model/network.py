@@ -174,5 +174,5 @@ def forecast(
 
 
 def at_nodes(of_all: Tensor, nodes: Tensor | None) -> Tensor:
-    """``(..., N, C)`` at some of the nodes ``(K,)``; as it is without."""
-    return of_all if nodes is None else of_all.index_select(-2, nodes)
+    """``(..., N, C)`` at some of the nodes ``(K,)``; what is the same for all, ``(..., 1, C)``, stays."""
+    return of_all if nodes is None or of_all.shape[-2] == 1 else of_all.index_select(-2, nodes)

@@ -4,8 +4,8 @@ from html import escape
 from pathlib import Path
 
 from cmust.report.layout import Backtest, BacktestRow, Forgotten, TaskBacktest
-from cmust.report.scores import NAIVE, OURS, in_order, label
-from cmust.report.words import heading, items, not_yet, number, outdated, percent, region
+from cmust.report.scores import NAIVE, OURS, in_order, label, show_number
+from cmust.report.words import heading, items, not_yet, outdated, percent, region
 
 COMMAND = "cmust evaluate RUN CITY --rolling-origin"
 FINER = ("week", "weekday", "hour", "horizon")
@@ -46,7 +46,7 @@ def _verdict(task: TaskBacktest) -> tuple[str, str]:
     if ours is None or not naive:
         return "", what
     best = min(naive, key=lambda name: naive[name])
-    against = f"MAE {number(ours)} against {number(naive[best])} of the best naive forecast, {label(best)}"
+    against = f"MAE {show_number(ours)} against {show_number(naive[best])} of the best naive forecast, {label(best)}"
     return ("wins" if ours < naive[best] else "loses"), f"{what} {against}.{_drift(task, best)}"
 
 
@@ -79,13 +79,13 @@ def _row(by: str, row: BacktestRow, systems: list[str]) -> str:
     lowest = min((value for value in row.mae.values() if value is not None), default=None)
     cells = "".join(
         f'<td class="n{" best" if lowest is not None and row.mae.get(name) == lowest else ""}">'
-        f"{number(row.mae.get(name))}</td>"
+        f"{show_number(row.mae.get(name))}</td>"
         for name in systems
     )
     return (
         f"<td>{escape({'whole': '', 'horizon': 'steps ahead'}.get(by, by))}</td><td>{escape(row.name)}</td>"
-        f"<td class='n'>{row.targets}</td><td class='n'>{number(row.mean)}</td>"
-        f"<td class='n'>{number(row.bias.get(OURS))}</td>{cells}"
+        f"<td class='n'>{row.targets}</td><td class='n'>{show_number(row.mean)}</td>"
+        f"<td class='n'>{show_number(row.bias.get(OURS))}</td>{cells}"
     )
 
 

@@ -4,8 +4,8 @@ from html import escape
 from pathlib import Path
 
 from cmust.report.layout import Intervals, IntervalScores, TaskIntervals
-from cmust.report.scores import OURS, label
-from cmust.report.words import heading, items, not_yet, number, outdated, percent, region
+from cmust.report.scores import OURS, label, show_number
+from cmust.report.words import heading, items, not_yet, outdated, percent, region
 
 COMMAND = "cmust calibrate RUN CITY"
 USUAL = 0.9
@@ -48,7 +48,8 @@ def _verdict(name: str, task: TaskIntervals) -> tuple[str, str, str]:
     text = f"{100 * float(level):g} % intervals cover {percent(ours.coverage)} of {ours.count} values to {task.until}"
     rivals = {system: each[level] for system, each in task.systems.items() if system != OURS and level in each}
     told = [
-        f"interval score {number(ours.interval_score)} against {number(each.interval_score)} around the {label(system)}"
+        f"interval score {show_number(ours.interval_score)} against {show_number(each.interval_score)} around the "
+        f"{label(system)}"
         for system, each in rivals.items()
     ]
     better = [
@@ -73,5 +74,5 @@ def _task_rows(name: str, task: TaskIntervals) -> str:
 def _cells(scores: IntervalScores) -> str:
     groups = [share for share in scores.per_group.coverage if share is not None]
     spread = f"{percent(min(groups))} to {percent(max(groups))}" if groups else ""
-    cells = (percent(scores.coverage), spread, number(scores.width), number(scores.interval_score))
+    cells = (percent(scores.coverage), spread, show_number(scores.width), show_number(scores.interval_score))
     return "".join(f"<td class='n'>{cell}</td>" for cell in cells)

@@ -5,10 +5,10 @@ from html import escape
 from pathlib import Path
 
 from cmust.report.layout import AdaptFile, Cost, Evaluation, TaskUpdate, UpdateFile
-from cmust.report.scores import label
+from cmust.report.scores import label, show_number
 from cmust.report.tables import scores_table
 from cmust.report.versions import VersionRecord, lineage
-from cmust.report.words import duration, heading, number, percent, region
+from cmust.report.words import duration, heading, percent, region
 
 KEPT = {"before": "the model before", "new_profile": "its weights, a new profile", "updated": "new weights"}
 
@@ -108,7 +108,7 @@ def _candidates(name: str, task: TaskUpdate) -> str:
     any_fresh = next(iter(task.fresh.values()), None)
     begins, until = ("", "") if any_fresh is None else (any_fresh.begins[:10], any_fresh.until[:10])
     cells = "".join(
-        f'<td class="n{" best" if kind == task.kept else ""}">{number(scores.get(kind))}</td>' for kind in KEPT
+        f'<td class="n{" best" if kind == task.kept else ""}">{show_number(scores.get(kind))}</td>' for kind in KEPT
     )
     kept = escape(KEPT.get(task.kept, task.kept))
     days = f"<td>{escape(begins)}</td><td>{escape(until)}</td>"

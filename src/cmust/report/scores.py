@@ -43,9 +43,7 @@ class Metric:
 
     def show(self, value: float | None) -> str:
         """The value as a table shows it; WAPE and MAPE, stored as fractions, in per cent."""
-        if value is None:
-            return NOTHING
-        return f"{100 * value:.1f} %" if self.name in ("wape", "mape") else show_number(value)
+        return show_number(value) if value is None or self.name not in ("wape", "mape") else f"{100 * value:.1f} %"
 
 
 METRICS = tuple(Metric("plain", name) for name in ("mae", "rmse", "wape")) + tuple(
@@ -54,8 +52,10 @@ METRICS = tuple(Metric("plain", name) for name in ("mae", "rmse", "wape")) + tup
 PLAIN_MAE, MASKED_MAE = METRICS[0], METRICS[3]
 
 
-def show_number(value: float) -> str:
-    """A number with the digits a reader can use: about three or four significant ones."""
+def show_number(value: float | None) -> str:
+    """A number with the digits a reader can use: about three or four significant ones; a sign where there is none."""
+    if value is None:
+        return NOTHING
     size = abs(value)
     if size >= 1000:
         return f"{value:.0f}"

@@ -5,7 +5,7 @@ import shlex
 from collections.abc import Iterable
 from pathlib import Path
 
-from cmust.report.scores import NOTHING, show_number
+from cmust.report.scores import NOTHING
 
 
 def not_yet(run: Path, what: str, command: str) -> str:
@@ -38,11 +38,6 @@ def items(sentences: Iterable[tuple[str, str, str]]) -> str:
     """A list of verdicts: tone (``wins``, ``loses`` or nothing), what it is about, the words."""
     rows = (f'<li class="{tone}"><b>{html.escape(name)}</b> {html.escape(text)}</li>' for tone, name, text in sentences)
     return f'<ul class="verdicts">{"".join(rows)}</ul>'
-
-
-def number(value: float | None) -> str:
-    """A number as tables show it."""
-    return NOTHING if value is None else show_number(value)
 
 
 def percent(share: float | None, digits: int = 1) -> str:

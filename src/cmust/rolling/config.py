@@ -39,7 +39,8 @@ class TrainingConfig(BaseModel):
     updates_per_epoch: int | None = Field(
         None,
         ge=1,
-        description="an epoch is at most so many batches, drawn anew from all windows; None: all windows once",
+        description="an epoch is at most so many batches of each of its tasks, drawn anew from all windows; None: all "
+        "windows once",
     )
     windows_per_pass: int | None = Field(
         None,
@@ -54,7 +55,8 @@ class TrainingConfig(BaseModel):
         "forecasts are of all nodes; None: all",
     )
     recompute: bool = Field(
-        False, description="activation checkpointing: every interaction is computed again for its gradient"
+        False,
+        description="activation checkpointing: the self-interactions are computed again for their gradient",
     )
     validation_windows: int | None = Field(
         None,
@@ -66,7 +68,7 @@ class TrainingConfig(BaseModel):
     keep_start: bool = Field(
         False,
         description="the weights that training of a task's final model starts from (refinement, alone, jointly) count "
-        "as its epoch 0: the result where no epoch is better",
+        "as its epoch 0: the result where no epoch is better; after a phase of the head alone they always do",
     )
     schedule: Literal["milestones", "cosine"] = Field(
         "milestones",
@@ -117,7 +119,7 @@ TRAINING_PRESETS: dict[str, dict[str, Any]] = {
 }
 
 
-def training_config(preset: str = "tuned", **overrides: Any) -> TrainingConfig:
+def training_config(preset: str = "tuned", /, **overrides: Any) -> TrainingConfig:
     """The training settings of a preset with single ones overridden.
 
     Raises:
@@ -128,7 +130,7 @@ def training_config(preset: str = "tuned", **overrides: Any) -> TrainingConfig:
     return _checked({**TRAINING_PRESETS[preset], **overrides})
 
 
-def changed_training(config: TrainingConfig, **overrides: Any) -> TrainingConfig:
+def changed_training(config: TrainingConfig, /, **overrides: Any) -> TrainingConfig:
     """Training settings with single ones overridden.
 
     Raises:

@@ -15,7 +15,7 @@ from cmust.model.losses import counted, loss_terms
 from cmust.rolling.config import TrainingConfig
 from cmust.rolling.lesson import Lesson
 from cmust.rolling.plan import Phase
-from cmust.windows import Windows
+from cmust.windows import Windows, spread
 
 
 class Ensemble(nn.Module):
@@ -55,12 +55,18 @@ class Losses:
         learned = {(task, self._lessons[phase.name].loss) for phase in plan for task in phase.tasks}
         for task, kind in sorted(learned):
             windows = self._windows[task]
-            for part, starts in (("train", windows.split.starts["train"]), ("validation", self._validating(task))):
+            judging = self._validating(task)
+            places = {
+                "its train part": windows.split.starts["train"],
+                "its validation part": windows.split.starts["validation"],
+                f"the {len(judging)} windows that training.validation_windows takes of its validation part": judging,
+            }
+            for where, starts in places.items():
                 batches = starts.split(64)
                 if not any(bool(counted(kind, *windows.targets(starts)).any()) for starts in batches):
                     what = "only zeros, which this loss leaves out, or missing" if kind == "masked_mae" else "missing"
                     raise CityError(
-                        f"task {task!r}: every target of its {part} part is {what}; leave the task out of tasks, "
+                        f"task {task!r}: every target of {where} is {what}; leave the task out of tasks, "
                         f"or give data with observations there"
                     )
 
@@ -125,9 +131,7 @@ class Losses:
     def _validating(self, task: str) -> Tensor:
         """Starts of the windows that tell epochs apart: all of the validation part, or as many as are wanted of it."""
         starts, wanted = self._windows[task].split.starts["validation"], self._config.validation_windows
-        if wanted is None or wanted >= len(starts):
-            return starts
-        return starts[torch.linspace(0, len(starts) - 1, wanted).round().long().to(starts.device)]
+        return starts if wanted is None else spread(starts, wanted)
 
     def _drawn(self, phase: Phase, task: str) -> Tensor | None:
         """The nodes of an update ``(K,)``, ascending; None: all."""

@@ -253,8 +253,6 @@ class Trainer:
         if phase.rolls:
             self.stability.record()
         loss = self._validate(phase, network)
-        if not math.isfinite(loss):
-            loss = math.inf
         state.epoch += 1
         best = self._note(phase, loss)
         seconds = time.perf_counter() - started
@@ -312,10 +310,13 @@ class Trainer:
 
     @torch.no_grad()
     def _validate(self, phase: Phase, network: _FabricModule) -> float:
-        """The criterion: the loss over the validation part, averaged over the phase's tasks."""
+        """The criterion: the loss over the validation part, averaged over the phase's tasks; infinite where it is not
+        a number.
+        """
         network.eval()
         losses = [self._losses.of_validation(phase, network, task, self.state.epoch) for task in phase.tasks]
-        return sum(losses) / len(losses)
+        loss = sum(losses) / len(losses)
+        return loss if math.isfinite(loss) else math.inf
 
     @torch.no_grad()
     def _losses_of_seen(self, phase: Phase) -> dict[str, float]:
