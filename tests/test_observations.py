@@ -99,6 +99,10 @@ WRONG = {
         lambda t: pd.concat([t, t.assign(time=t["time"] + pd.Timedelta("1h"))]),
         r"is not a step of the run, which has one every 7200 s",
     ),
+    "another year": (
+        lambda t: numbered(t, 0, "time", t["time"].iloc[0] - pd.Timedelta("3650D")),
+        r"only 9 of the 438.. steps from 2014-.* are there, and none between 2014-.* and 2024-",
+    ),
     "no number": (lambda t: numbered(t, 2, "value", "many"), "a value is not a number"),
     "infinite": (lambda t: numbered(t, 2, "value", np.inf), "values are infinite"),
     "no time": (lambda t: numbered(t, 2, "time", pd.NaT), "row 2 has no time"),

@@ -19,6 +19,8 @@ from cmust.errors import CityError, CmustError, reason
 from cmust.forecaster import Forecaster
 
 TEXT = ("task", "node", "channel")
+LEAST_SHARE = 0.1
+"""Of the steps from the first to the last: where fewer are there, a wrong time is likelier than a gap."""
 
 
 def read_observations(path: Path | str, forecaster: Forecaster, task: str | None = None) -> City:
@@ -160,6 +162,14 @@ def _steps(time: npt.NDArray[np.datetime64], about: Mapping[str, Any], what: str
             f"to these steps"
         )
     steps: npt.NDArray[np.int64] = seconds // interval
+    present = np.unique(steps)
+    whole = int(present[-1] - present[0]) + 1
+    if len(present) < LEAST_SHARE * whole:
+        before, after = known + np.timedelta64(interval, "s") * present[np.diff(present).argmax() + np.arange(2)]
+        raise CityError(
+            f"{what}: only {len(present)} of the {whole} steps from {time.min()} to {time.max()} are there, and none "
+            f"between {before} and {after}: one of these times is wrong, or what lies before the gap is of no use"
+        )
     return steps
 
 

@@ -60,14 +60,11 @@ class Convergence:
     steps: int
 
 
-def train_autoencoder(
-    day: Tensor, *, max_steps: int = 3000, tolerance: float = 1e-3
-) -> tuple[SamplingAutoencoder, Convergence]:
+def train_autoencoder(day: Tensor, *, max_steps: int = 3000) -> tuple[SamplingAutoencoder, Convergence]:
     """Fit the autoencoder to ``day`` ``(N, L * C)`` by mean squared error to convergence.
 
-    Converged: over the last 100 full-batch Adam steps the error fell by less than ``tolerance`` of itself. Initial
-        weights come
-    from torch's default generator.
+    Converged: over the last 100 full-batch Adam steps the error fell by less than a thousandth of itself. Initial
+    weights come from torch's default generator.
     """
     network = SamplingAutoencoder(day.shape[1])
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-2)
@@ -81,7 +78,7 @@ def train_autoencoder(
         optimizer.step()
         if step % 100 == 0:
             error = loss.item()
-            if reference - error < tolerance * reference:
+            if reference - error < 1e-3 * reference:
                 break
             reference = error
     return network.requires_grad_(False), Convergence(start, error, step)

@@ -51,7 +51,6 @@ class TaskSummary:
         maximum: largest observed value.
         daily: mean over nodes, days and channels per slot of the day ``(slot,)``, NaN where never observed.
         weekly: the same per six hours of the week ``(28,)``, from Monday 00:00.
-        has_geometry: whether any node has a shape.
     """
 
     name: str
@@ -71,7 +70,6 @@ class TaskSummary:
     maximum: float
     daily: npt.NDArray[np.float64]
     weekly: npt.NDArray[np.float64]
-    has_geometry: bool
 
 
 @dataclass(frozen=True)
@@ -151,7 +149,6 @@ def _describe_task(task: Task) -> TaskSummary:
         maximum=float(observed.max()) if some else float("nan"),
         daily=_profile(task.values, seconds % DAY // task.interval, task.steps_per_day),
         weekly=_profile(task.values, since_monday // (DAY // 4), 28),
-        has_geometry=task.geometry is not None and any(shape is not None for shape in task.geometry),
     )
 
 

@@ -27,10 +27,10 @@ TEST_DAYS = 28
 AVERAGES = ("weekly_average", "scaled_weekly_average")
 
 
-def default_cut(city: City, test_days: int = TEST_DAYS) -> str:
-    """The midnight after which ``test_days`` days of all tasks are left."""
+def default_cut(city: City) -> str:
+    """The midnight after which ``TEST_DAYS`` days of all tasks are left."""
     last = min(task.time[-1] + np.timedelta64(task.interval, "s") for task in city.tasks.values())
-    return str(last.astype("datetime64[D]") - np.timedelta64(test_days, "D"))
+    return str(last.astype("datetime64[D]") - np.timedelta64(TEST_DAYS, "D"))
 
 
 def run_cell(
