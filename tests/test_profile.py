@@ -89,6 +89,16 @@ def test_a_task_that_goes_below_zero_has_no_level() -> None:
     assert choose_shape(windows, task.time, task.interval).power is None
 
 
+@pytest.mark.parametrize("leveled", [True, False])
+def test_whether_a_known_task_has_levels_is_told(leveled: bool) -> None:
+    task = tiny_task(steps=9 * WEEK, nodes=2, missing=0)
+    windows = make_windows(tiny_city(task), "purged", 4, 3)["trips"]
+    if leveled:
+        windows.values[3] = -1  # the data alone would say the opposite
+    shape, seen = shaped(windows, task.time, task.interval, leveled=leveled)
+    assert (shape.power is not None) is leveled and torch.isfinite(seen.profile).all()
+
+
 def test_alone_it_is_what_a_network_of_tuned_forecasts_before_it_learns() -> None:
     task = tiny_task(steps=9 * WEEK, nodes=2, missing=0.05)
     city = tiny_city(task)

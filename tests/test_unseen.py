@@ -1,13 +1,17 @@
 """Which windows a run is scored on: those of its protocol on its own data, and what follows on any other."""
 
+import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from cmust import Forecaster, evaluate
 from cmust.city import City
+from cmust.cli import app
 from cmust.errors import CityError, RunError
 from cmust.unseen import windows_to_score
 from cmust.windows import make_windows
@@ -36,20 +40,22 @@ def run(request, tmp_path_factory) -> Path:
 @pytest.mark.parametrize("part", ["train", "validation", "test"])
 def test_its_own_data_by_its_protocol(run: Path, part) -> None:
     forecaster = Forecaster.load(run)
-    found, kinds = windows_to_score(forecaster, small_city(), part)
-    assert kinds == {"trips": run.name, "visits": run.name}
+    scored = windows_to_score(forecaster, small_city(), part)
+    found = scored.windows
+    assert scored.left_out == {} and scored.splits == {"trips": run.name, "visits": run.name}
     for name, windows in make_windows(small_city(), run.name, 4, 3).items():
         assert found[name].split.starts[part].tolist() == windows.split.starts[part].tolist()
     # Beside another task, or without one of its own, the same: the cuts are those of training.
     for city in (small_city().with_task(tiny_task("cars", steps=30)), small_city().select(tasks=["visits"])):
-        other, _ = windows_to_score(forecaster, city, part)
+        other = windows_to_score(forecaster, city, part).windows
         assert other["visits"].split.starts[part].tolist() == found["visits"].split.starts[part].tolist()
 
 
 def test_more_data_is_scored_after_all_that_was_seen(run: Path) -> None:
     forecaster = Forecaster.load(run)
-    found, kinds = windows_to_score(forecaster, grown(), "test")
-    assert kinds == {"trips": "later", "visits": "later"}
+    scored = windows_to_score(forecaster, grown(), "test")
+    found = scored.windows
+    assert scored.splits == {"trips": "later", "visits": "later"}
     validation = make_windows(small_city(), run.name, 4, 3)["trips"].split.starts["validation"]
     end = int(validation[-1]) + 7
     assert found["trips"].split.starts["test"].tolist() == list(range(end - 4, 228 - 6))
@@ -57,9 +63,33 @@ def test_more_data_is_scored_after_all_that_was_seen(run: Path) -> None:
         windows_to_score(forecaster, grown(), "train")
     # Only the new weeks, without the old data.
     tail = grown().select(time=slice("2024-03-18", None))
-    assert windows_to_score(forecaster, tail, "test")[0]["trips"].split.starts["test"].tolist() == list(range(0, 54))
+    of_tail = windows_to_score(forecaster, tail, "test").windows["trips"]
+    assert of_tail.split.starts["test"].tolist() == list(range(0, 54))
     evaluation = evaluate(run, tail)
     assert evaluation["protocol"] == "later" and evaluation["city"]["fingerprint"] == tail.fingerprint()
+
+
+def test_a_task_without_a_window_is_left_out_and_named(run: Path) -> None:
+    early = small_city().tasks["visits"].select(time=slice(None, "2024-03-12"))
+    city = small_city().with_task(early)
+    reason = r"the model of task 'visits' has seen data until 2024-.*, and the data ends at 2024-03-11T22:00:00"
+    evaluation = evaluate(run, city)
+    assert list(evaluation["tasks"]) == ["trips"] and evaluation["protocol"] == run.name
+    assert list(evaluation["left_out"]) == ["visits"] and re.match(reason, evaluation["left_out"]["visits"])
+    assert json.loads((run / "evaluation.json").read_text())["left_out"] == evaluation["left_out"]
+    validation = windows_to_score(Forecaster.load(run), city, "validation")
+    assert validation.splits == {"trips": run.name}
+    assert validation.left_out["visits"].endswith("give later data, or take the test part")
+
+
+@pytest.mark.parametrize("options", [[], ["--markdown"]])
+def test_the_command_names_what_is_left_out(run: Path, tmp_path: Path, options: list[str]) -> None:
+    early = small_city().tasks["visits"].select(time=slice(None, "2024-03-12"))
+    city = small_city().with_task(early).save(tmp_path / "city.zarr.zip")
+    done = CliRunner().invoke(app, ["evaluate", str(run), str(city), *options])
+    assert done.exit_code == 0, done.output
+    told = done.stderr if options else done.stdout
+    assert "left out: visits: the model of task 'visits' has seen data until" in told
 
 
 def test_other_values_where_the_model_has_seen_some(run: Path) -> None:
@@ -78,7 +108,7 @@ def test_other_values_where_the_model_has_seen_some(run: Path) -> None:
 def test_nothing_to_score(run: Path) -> None:
     forecaster = Forecaster.load(run)
     early = small_city().select(time=slice(None, "2024-03-12"))
-    with pytest.raises(RunError, match=r"no window to score in its test part: task 'visits' has seen data until"):
+    with pytest.raises(RunError, match=r"no window to score in its test part: the model of task 'trips' has seen"):
         windows_to_score(forecaster, early, "test")
     with pytest.raises(RunError, match="trained on city 'tiny' with other data"):
         windows_to_score(forecaster, tiny_city(tiny_task("cars")), "test")

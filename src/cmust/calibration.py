@@ -14,11 +14,11 @@ import torch
 
 from cmust.city import City, Task
 from cmust.continual.versions import lineage
-from cmust.errors import ConfigError
+from cmust.errors import RunError
 from cmust.forecaster import Forecaster
 from cmust.intervals.conformal import Adaptation, Bounds, Groups, Scale, adaptive_bounds, node_groups
 from cmust.intervals.coverage import interval_scores
-from cmust.intervals.state import FILE, TaskIntervals, bounds, write_intervals
+from cmust.intervals.state import FILE, TaskIntervals, bounds, of_these_models, write_intervals
 from cmust.machine import provenance
 from cmust.naive import weekly_average
 from cmust.origins import Model, forecasts_from, succession, turns, unseen_origins
@@ -40,6 +40,7 @@ def calibrate(
 ) -> dict[str, Any]:
     """Go through the data after the validation part as if it had arrived step by step, and write what the intervals
     have learned by its end into ``intervals.json``. Run it again when new truth has arrived, or a new version is made.
+    Intervals of other tasks stay there, where they are of the models in force.
 
     Each step is forecast by the newest version of the run that had not seen it, of those that led to the one in force:
     what an update has seen was forecast by the version before it, and the intervals go on from there.
@@ -54,17 +55,15 @@ def calibrate(
         command: how it was started, for the records; the program's arguments when not given.
 
     Returns:
-        What ``intervals.json`` holds besides the states: per task and system, coverage, width and interval score of
-        every level, each interval judged by the truth it could not know, pooled, per horizon and per node group.
+        What ``intervals.json`` holds of these tasks besides the states: per task and system, coverage, width and
+        interval score of every level, each interval judged by the truth it could not know, pooled, per horizon and per
+        node group.
 
     Raises:
         CityError: the data does not fit the model.
-        ConfigError: a level is not between 0 and 1.
         RunError: the run is not finished, or no task has enough data that is new to its model.
     """
     chosen = adaptation or Adaptation()
-    if not chosen.levels or not all(0 < level < 1 for level in chosen.levels):
-        raise ConfigError(f"levels are {chosen.levels}; each has to lie between 0 and 1, such as 0.9")
     versions = list(lineage(run))
     version, forecaster = versions[0]
     models = succession(versions, city)
@@ -101,8 +100,20 @@ def calibrate(
         "tasks": tasks,
         "left_out": left_out,
     }
-    write_intervals(Path(run) / FILE, {**content, "states": {name: each.to_json() for name, each in states.items()}})
+    kept_states, kept_tasks = _kept(Path(run) / FILE, forecaster)
+    written = {name: each.to_json() for name, each in states.items()}
+    whole = {**content, "tasks": {**kept_tasks, **tasks}, "states": {**kept_states, **written}}
+    write_intervals(Path(run) / FILE, whole)
     return content
+
+
+def _kept(path: Path, forecaster: Forecaster) -> tuple[dict[str, Any], dict[str, Any]]:
+    """States and scores by task, as far as they are of the models in force; a damaged file has none to keep."""
+    try:
+        content = of_these_models(path, {name: forecaster.identity(name) for name in forecaster.tasks})
+    except RunError:
+        return {}, {}
+    return content["states"], content["tasks"]
 
 
 @dataclass(frozen=True)

@@ -55,9 +55,9 @@ def evaluate(
     folder = Run(run)
     version, _ = folder.pointer()
     forecaster = Forecaster.load(run, version)
-    to_score, splits = windows_to_score(forecaster, city, part)
+    to_score = windows_to_score(forecaster, city, part)
     tasks, sample = {}, {}
-    for name, windows in to_score.items():
+    for name, windows in to_score.windows.items():
         task = forecaster.task_of(city, name)
         scores, pictures = _score(forecaster, windows, part, batch_size, sample_steps, progress)
         tasks[name] = {
@@ -66,7 +66,7 @@ def evaluate(
             "interval": task.interval,
             "model": forecaster.identity(name),
             "nodes": list(task.nodes),
-            "split": splits[name],
+            "split": to_score.splits[name],
             "windows": len(windows.split.starts[part]),
             "systems": scores,
         }
@@ -76,11 +76,12 @@ def evaluate(
     evaluation = {
         "schema": SCHEMA,
         "made": provenance(command, torch.device("cpu")),
-        "city": describe_city(_evaluated(city, forecaster, to_score)),
+        "city": describe_city(_evaluated(city, forecaster, to_score.windows)),
         "version": version,
-        "protocol": " and ".join(dict.fromkeys(splits.values())),
+        "protocol": " and ".join(dict.fromkeys(to_score.splits.values())),
         "part": part,
         "tasks": tasks,
+        "left_out": to_score.left_out,
     }
     with atomic_path(folder.folder / "evaluation_sample.npz") as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, **sample)

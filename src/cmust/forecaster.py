@@ -3,7 +3,6 @@
 Shapes: T input steps, F forecast steps, N nodes, C channels, L slots a day.
 """
 
-import shutil
 from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -22,7 +21,7 @@ from cmust.clock import calendar
 from cmust.errors import CityError, RunError
 from cmust.files import atomic_folder, link_or_copy, write_text
 from cmust.intervals.state import FILE as INTERVALS
-from cmust.intervals.state import TaskIntervals, read_intervals
+from cmust.intervals.state import TaskIntervals, for_a_bundle, of_these_models, read_intervals, write_intervals
 from cmust.model import ModelConfig
 from cmust.recent import MAX_MISSING, Recent, recent_steps
 from cmust.rolling import Star, TrainingConfig, training_config
@@ -338,7 +337,8 @@ class Forecaster:
         with atomic_folder(folder) as temporary:
             document = replace(self, record=record).save(temporary)
             if self.home and own:
-                shutil.copyfile(self.home / INTERVALS, temporary / INTERVALS)
+                content = of_these_models(self.home / INTERVALS, identities)
+                write_intervals(temporary / INTERVALS, for_a_bundle(content))
             calibrated = {name: (each.levels, str(each.until)) for name, each in own.items()}
             write_text(temporary / "README.md", bundle.render_card(document, calibrated))
 

@@ -85,14 +85,21 @@ def unseen_origins(
     found, left_out = {}, {}
     for name in names:
         task = forecaster.task_of(city, name)
-        first = max(seconds_after(task, ends[name]) // task.interval + 1, forecaster.config.input_steps)
+        new, inputs = seconds_after(task, ends[name]) // task.interval + 1, forecaster.config.input_steps
+        first = max(new, inputs)
         # The first step that begins at or after since, and the steps that have ended by until.
         begin = first if since is None else -(-seconds_after(task, since) // task.interval)
         end = task.n_steps if until is None else min(seconds_after(task, until) // task.interval, task.n_steps)
         count, needed = max(end - begin, 0), needs(task)
-        if begin < first:
+        if begin < new:
             left_out[name] = (
                 f"the model of task {name!r} has seen data up to {ends[name]}; --since {since} is not after it"
+            )
+        elif begin < first:
+            left_out[name] = (
+                f"a forecast of task {name!r} needs the {inputs} steps before it, and the data begins at "
+                f"{task.time[0]}: --since {since} is too early; take {_begin(task, inputs)} or later, or give the data "
+                f"before it too"
             )
         elif count < needed:
             left_out[name] = (
@@ -100,11 +107,16 @@ def unseen_origins(
                 f"to its model, {needed} are needed ({needed / task.steps_per_day:.1f} days): give newer data"
             )
         else:
-            after = task.time[0] + np.timedelta64(task.interval, "s") * end
-            found[name] = task.select(time=slice(None, after)), range(begin, end)
+            found[name] = task.select(time=slice(None, _begin(task, end))), range(begin, end)
     if not found:
         raise RunError(next(iter(left_out.values())))
     return found, left_out
+
+
+def _begin(task: Task, step: int) -> np.datetime64:
+    """When a step begins, which may lie after the data."""
+    begin: np.datetime64 = task.time[0] + np.timedelta64(task.interval, "s") * step
+    return begin
 
 
 @dataclass(frozen=True)

@@ -83,9 +83,11 @@ def make_profile(windows: Windows, time: npt.NDArray[np.datetime64], interval: i
     return Profile(table.astype(np.float32), training.astype(np.float32))
 
 
-def shaped(windows: Windows, time: npt.NDArray[np.datetime64], interval: int) -> tuple[Shape, Windows]:
-    """The shape that validation chooses, and the windows with that profile."""
-    shape = choose_shape(windows, time, interval)
+def shaped(
+    windows: Windows, time: npt.NDArray[np.datetime64], interval: int, *, leveled: bool | None = None
+) -> tuple[Shape, Windows]:
+    """The shape that validation chooses (see :func:`choose_shape`), and the windows with that profile."""
+    shape = choose_shape(windows, time, interval, leveled=leveled)
     profile = make_profile(windows, time, interval, shape)
     return shape, _with(windows, profile, time, interval)
 
@@ -120,11 +122,20 @@ def _with(windows: Windows, profile: Profile, time: npt.NDArray[np.datetime64], 
     return replace(windows, profile=torch.from_numpy(known))
 
 
-def choose_shape(windows: Windows, time: npt.NDArray[np.datetime64], interval: int) -> Shape:
-    """The shape whose profile alone forecasts the validation part with the least absolute error."""
-    training = slice(0, windows.split.train_steps)
-    below_zero = bool((windows.values[training] < 0).any())
-    powers: tuple[float | None, ...] = (None,) if below_zero else POWERS
+def choose_shape(
+    windows: Windows, time: npt.NDArray[np.datetime64], interval: int, *, leveled: bool | None = None
+) -> Shape:
+    """The shape whose profile alone forecasts the validation part with the least absolute error.
+
+    Args:
+        windows: of one task, with a split.
+        time: ``(S,)``, its times.
+        interval: seconds between steps.
+        leveled: whether the task has levels; when not given, whether its training part never goes below zero.
+    """
+    if leveled is None:
+        leveled = not bool((windows.values[: windows.split.train_steps] < 0).any())
+    powers: tuple[float | None, ...] = POWERS if leveled else (None,)
     errors: dict[Shape, float] = {}
     for half_life in HALF_LIVES:
         for smooth in (False, True):

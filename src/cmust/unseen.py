@@ -1,6 +1,6 @@
 """Which windows a model may be scored on: the parts of the data it was trained on, or what came after that data."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -14,15 +14,27 @@ from cmust.windows import Part, Split, Windows, make_windows, split_windows, win
 LATER = "later"
 
 
-def windows_to_score(forecaster: Forecaster, city: City, part: Part) -> tuple[dict[str, Windows], dict[str, str]]:
+@dataclass(frozen=True)
+class ToScore:
+    """What a model may be scored on.
+
+    Attributes:
+        windows: by task.
+        splits: by task which split they are of: the protocol's name or ``later``.
+        left_out: why other tasks of the city have none.
+    """
+
+    windows: dict[str, Windows]
+    splits: dict[str, str]
+    left_out: dict[str, str]
+
+
+def windows_to_score(forecaster: Forecaster, city: City, part: Part) -> ToScore:
     """Windows of every task of a city that has a model, with the starts of ``part``.
 
     A task over the data it was trained on is split by the protocol, as in training. Over other data, and for a task
     that was adapted or updated, the test part is every window whose targets all lie after the last step the model has
     seen.
-
-    Returns:
-        Windows by task, and by task which split they are of: the protocol's name or ``later``.
 
     Raises:
         CityError: nodes, interval or channels of a task are not the model's.
@@ -34,35 +46,33 @@ def windows_to_score(forecaster: Forecaster, city: City, part: Part) -> tuple[di
         raise _other_data(forecaster, city.name)
     if any("seen" not in forecaster.tasks[name].about for name in tasks):
         return _all_as_trained(forecaster, city, windows)
-    found, kinds, lacking = {}, {}, ""
+    found, splits, left_out = {}, {}, {}
     for name, task in tasks.items():
-        split = _as_trained(forecaster, task)
-        kinds[name] = LATER if split is None else forecaster.protocol
+        split, kind = _as_trained(forecaster, task), forecaster.protocol
         if split is None:
-            split = Split({"test": _later(forecaster, task)}, 0)
+            split, kind = Split({"test": _later(forecaster, task)}, 0), LATER
         if len(split.starts.get(part, ())):
-            found[name] = replace(windows[name], split=split)
+            found[name], splits[name] = replace(windows[name], split=split), kind
         else:
-            lacking = f"task {name!r} has seen data until {forecaster.tasks[name].about['seen']['until']}"
+            remedy = "give later data" if part == "test" else "give later data, or take the test part"
+            left_out[name] = (
+                f"the model of task {name!r} has seen data until {forecaster.tasks[name].about['seen']['until']}, and "
+                f"the data ends at {task.time[-1]}; {remedy}"
+            )
     if not found:
-        raise RunError(
-            f"city {city.name!r} has no window to score in its {part} part: {lacking}, and the data ends at "
-            f"{max(task.time[-1] for task in tasks.values())}; give later data"
-            + ("" if part == "test" else ", or take the test part")
-        )
-    return found, kinds
+        first = next(iter(left_out.values()))
+        raise RunError(f"city {city.name!r} has no window to score in its {part} part: {first}")
+    return ToScore(found, splits, left_out)
 
 
-def _all_as_trained(
-    forecaster: Forecaster, city: City, windows: dict[str, Windows]
-) -> tuple[dict[str, Windows], dict[str, str]]:
+def _all_as_trained(forecaster: Forecaster, city: City, windows: dict[str, Windows]) -> ToScore:
     """For models from before they remembered what they have seen: the very city, or nothing."""
     city = city.select(tasks=list(windows))
     if city.fingerprint() != forecaster.city["fingerprint"]:
         raise _other_data(forecaster, city.name)
     splits = make_windows(city, forecaster.protocol, forecaster.config.input_steps, forecaster.config.horizon)  # type: ignore[arg-type]
     found = {name: replace(each, split=splits[name].split) for name, each in windows.items()}
-    return found, dict.fromkeys(found, forecaster.protocol)
+    return ToScore(found, dict.fromkeys(found, forecaster.protocol), {})
 
 
 def _as_trained(forecaster: Forecaster, task: Task) -> Split | None:

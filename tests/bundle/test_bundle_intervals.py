@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from cmust import Forecaster
 from cmust.errors import RunError
 from cmust.intervals.conformal import Scale
-from cmust.intervals.state import FILE, TaskIntervals, _checksum, write_intervals
+from cmust.intervals.state import FILE, TaskIntervals, _checksum, read_document, write_intervals
 from tests.bundle.conftest import DEMO, EXPECTED, recent_city
 
 LEVEL = 0.9
@@ -46,6 +46,22 @@ def test_they_are_bundled_and_used(calibrated: Path, tmp_path: Path) -> None:
     assert "## Intervals" in card and "- crowd_in: 90 %; for forecasts from after 2024-04-14T00:00:00" in card
     with pytest.raises(RunError, match="no calibrated intervals of task 'taxi_pickup'"):
         Forecaster.load(tmp_path / "bundle").predict(recent_city(), "taxi_pickup", level=LEVEL)
+
+
+def test_a_bundle_tells_nothing_of_the_machine_nor_of_other_tasks(calibrated: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(calibrated, tmp_path / "run"))
+    (state,) = read_document(folder / FILE)["states"].values()
+    both = {"crowd_in": state, "elsewhere": state}
+    made = {"when": "2024-06-01", "versions": {"cmust": "1"}, "command": "/home/me/cmust", "machine": {"cpu": "mine"}}
+    content = {"made": made, "tasks": {name: {"unit": "people"} for name in both}, "left_out": {"bikes": "gone"}}
+    write_intervals(folder / FILE, {**content, "states": both})
+    Forecaster.load(folder).save_pretrained(tmp_path / "bundle")
+    assert read_document(tmp_path / "bundle" / FILE) == {
+        "schema": 1,
+        "made": {"when": "2024-06-01", "versions": {"cmust": "1"}},
+        "tasks": {"crowd_in": {"unit": "people"}},
+        "states": {"crowd_in": state},
+    }
 
 
 def test_those_of_other_weights_stay_behind(calibrated: Path, tmp_path: Path) -> None:

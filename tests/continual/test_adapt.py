@@ -10,7 +10,7 @@ import pytest
 import torch
 import xarray as xr
 
-from cmust import Forecaster, adapt, evaluate
+from cmust import Forecaster, adapt, evaluate, update
 from cmust.city import City
 from cmust.continual.adapt import adapted
 from cmust.continual.newcomer import make_wish
@@ -192,6 +192,15 @@ def test_a_city_that_calls_the_places_data_as_the_run_calls_the_known_places(run
     assert task_names(forecaster, uptown(), "all") == ("north",) == tuple(unseen_origins(forecaster, uptown())[0])
     assert task_names(forecaster, old_city(), "all") == tuple(old_city().tasks)
     assert list(evaluate(run, old_city())["tasks"]) == ["trips", "visits"]
+
+
+def test_new_places_below_zero_are_like_a_task_with_levels(run: Path) -> None:
+    task = uptown().tasks["trips"]
+    city = tiny_city(replace(task, values=task.values - 50, kind="other"))
+    adapt(run, city, "trips", name="north", train="prompt", refine_epochs=1, **CPU)
+    loaded = Forecaster.load(run)
+    assert loaded.tasks["north"].head.level is not None
+    assert np.isfinite(loaded.predict(city, "north").values).all()
 
 
 def test_new_places_start_from_the_known_task_and_move_on(run: Path) -> None:
@@ -405,8 +414,12 @@ def test_nothing_to_train(tmp_path: Path) -> None:
 
 def test_one_process(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
+    with Run(run).locked():  # by another of the processes
+        for doing in (lambda: adapt(run, city_of(), "bikes", **CPU), lambda: update(run, whole_city(), **CPU)):
+            with pytest.raises(ConfigError, match="one process; start it without torchrun"):
+                doing()
     with pytest.raises(ConfigError, match="one process"):
-        adapt(run, city_of(), "bikes", **CPU)
+        Forecaster.load(run).adapt(city_of(), "bikes", **CPU)
 
 
 def test_the_city_is_cut_where_the_run_was() -> None:

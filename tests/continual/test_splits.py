@@ -61,6 +61,16 @@ def test_no_new_data_or_too_little() -> None:
         update_split(tiny_task(steps=36), START - np.timedelta64(1, "D"), 10, 3)
 
 
+def test_stretches_as_long_as_a_forecast_are_of_new_targets_only() -> None:
+    task = tiny_task(steps=60, interval=86400)
+    with pytest.raises(RunError, match=r"has 23 new steps, 23\.0 days after .*; an update needs 24 days, 24 steps"):
+        update_split(task, task.time[-24], 12, 12)
+    split = update_split(task, task.time[-25], 12, 12)
+    targets = [starts[0].item() + 12 for starts in (split.starts["validation"], split.starts["test"])]
+    assert targets == [36, 48] and task.time[36] > task.time[-25]
+    assert split.train_steps == 36
+
+
 def test_windows_between_two_steps() -> None:
     for begin, end in ((0, 20), (9, 20), (9, 12), (9, 11), (2, 7), (2, 6), (20, 20)):
         expected = [s for s in range(20) if s + 7 <= 20 and begin <= s + 4 and s + 7 <= end]

@@ -11,11 +11,11 @@ import torch
 
 from cmust import Forecaster, adapt, evaluate, update
 from cmust.city import City
-from cmust.continual.update import Update, _revised
+from cmust.continual.update import Update, _grow, _revised
 from cmust.continual.versions import list_versions, use_version
 from cmust.errors import CityError, ConfigError, RunError
 from cmust.run import Run
-from tests.continual.conftest import old_city, snapshot, whole_city
+from tests.continual.conftest import CUT, old_city, snapshot, whole_city
 from tests.continual.test_adapt import Interrupts, all_forecasts
 from tests.rolling.tiny import tiny_city, tiny_fit, tiny_settings, tiny_task
 
@@ -160,6 +160,66 @@ def test_only_a_new_profile(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         assert not np.array_equal(model.profile, old.profile)
     trunk = "model/trunk.safetensors"
     assert (run / "versions/0002" / trunk).read_bytes() == (run / trunk).read_bytes()
+
+
+def cold(city: City, name: str, steps: slice) -> City:
+    """The city with some steps of a task below zero: temperatures in winter."""
+    values = city.tasks[name].values.copy()
+    values[steps] -= 50
+    return city.with_task(replace(city.tasks[name], values=values, kind="other"))
+
+
+@pytest.mark.parametrize("leveled", [True, False])
+def test_a_known_task_keeps_its_levels_or_has_none(leveled: bool, trained, tmp_path, monkeypatch) -> None:
+    """Trained in summer and updated in winter, or the other way round: the version can be loaded."""
+    import cmust.continual.update as module
+
+    record = {"from": "2024-03-18T00:00:00", "until": "2024-03-25T00:00:00", "windows": 9, "masked_mae": None}
+    scores = iter([2.0, 1.5, 1.0])
+    monkeypatch.setattr(module, "window_scores", lambda *_: {**record, "plain_mae": next(scores)})
+    run = tmp_path / "run"
+    if leveled:
+        shutil.copytree(trained, run)
+        new = cold(whole_city(), "trips", slice(180, 200))
+    else:
+        winter = cold(old_city(), "trips", slice(0, 168))
+        tiny_fit(run, winter.select(tasks=["trips"]), **tiny_settings("tuned"))
+        new = whole_city().select(time=slice(CUT, None))
+    before = Forecaster.load(run).tasks["trips"]
+    assert (before.head.level is not None) is leveled
+    assert update(run, new, tasks=["trips"], **CPU).record["tasks"]["trips"]["kept"] == "updated"
+    after = Forecaster.load(run)
+    assert (after.tasks["trips"].head.level is not None) is leveled
+    assert (after.tasks["trips"].about["profile"]["power"] is not None) is leveled
+    assert np.isfinite(after.predict(new, "trips").values).all()
+
+
+@pytest.mark.parametrize(
+    ("steps", "words"),
+    [
+        (slice(276, 336), r"no observation from 2024-03-27T00:00:00 to 2024-03-31T22:00:00, the days that compare"),
+        (slice(216, 276), r"no observation from 2024-03-22T00:00:00 to 2024-03-26T22:00:00, the days that choose when"),
+    ],
+)
+def test_a_task_without_observations_to_judge_it_by_is_left_out(run: Path, steps: slice, words: str) -> None:
+    values = whole_city().tasks["trips"].values.copy()
+    values[steps] = np.nan
+    city = whole_city().with_task(replace(whole_city().tasks["trips"], values=values))
+    with pytest.raises(CityError, match=words):
+        update(run, city, tasks=["trips"], **CPU)
+    done = update(run, city, refine_epochs=1, rolling_epochs=1, **CPU)
+    assert list(done.record["tasks"]) == ["visits"] and list(done.record["left_out"]) == ["trips"]
+
+
+def test_zeros_do_not_judge_where_the_loss_leaves_them_out(trained: Path) -> None:
+    before = Forecaster.load(trained)
+    values = whole_city().tasks["trips"].values.copy()
+    values[216:276] = 0
+    city = whole_city().with_task(replace(whole_city().tasks["trips"], values=values))
+    assert _grow(before, city, "trips").windows.split.starts
+    masked = replace(before, config=before.config.model_copy(update={"loss": "masked_mae"}))
+    with pytest.raises(CityError, match="only zeros, which its loss leaves out, or gaps from 2024-03-22T00:00:00 to"):
+        _grow(masked, city, "trips")
 
 
 def test_updated_again_and_again(run: Path) -> None:

@@ -148,6 +148,17 @@ def test_a_version_that_is_damaged_is_not_brought_into_force(run: Path) -> None:
     assert Run(run).pointer() == (1, 2)
 
 
+def test_a_version_that_cannot_be_loaded_is_not_made(run: Path) -> None:
+    before, broken = snapshot(run), Forecaster.load(run)
+    broken.tasks["trips"].about["profile"]["power"] = None  # but its head has levels
+    with (
+        pytest.raises(RunError, match=r"version 2 is not brought into force.*: .*'level'.*; version 1 stays"),
+        changing(run) as change,
+    ):
+        change.publish(change.work({}), broken, ["trips"], {"made_by": "test"}, {})
+    assert snapshot(run) == before and [version.number for version in list_versions(run)] == [1]
+
+
 def test_leftovers_are_cleared_by_the_next_holder(run: Path) -> None:
     before = snapshot(run)
     uncounted = run / "versions" / "0002"

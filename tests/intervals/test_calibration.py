@@ -15,7 +15,7 @@ from cmust.errors import CityError, ConfigError, RunError
 from cmust.forecast_table import forecast_tasks
 from cmust.identity import data_fingerprint
 from cmust.intervals.conformal import Adaptation
-from cmust.intervals.state import read_intervals
+from cmust.intervals.state import read_intervals, write_intervals
 from cmust.origins import unseen_origins
 from cmust.windows import make_windows
 from tests.rolling.tiny import START, tiny_city, tiny_fit, tiny_task
@@ -87,9 +87,39 @@ def test_data_of_another_city_or_from_too_early_is_refused(run: Path) -> None:
 def test_a_task_with_too_little_that_is_new_is_left_out(run: Path) -> None:
     whole = city()
     late = whole.with_task(whole.tasks["visits"].select(time=slice(None, START + 214 * STEP)))
+    (run / "intervals.json").unlink(missing_ok=True)
     result = calibrate(run, late, adaptation=FAST, command="test")
     assert list(result["tasks"]) == ["trips"] == list(read_intervals(run / "intervals.json"))
     assert list(result["left_out"]) == ["visits"] and "9 are needed (1.5 days)" in result["left_out"]["visits"]
+
+
+def test_intervals_of_other_tasks_stay_where_they_are_of_the_model_in_force(run: Path, result) -> None:
+    path, only = run / "intervals.json", city().select(tasks=["trips"])
+    before = json.loads(path.read_text())
+    told = calibrate(run, only, adaptation=FAST, until=str(START + 250 * STEP))
+    content = json.loads(path.read_text())
+    assert list(told["tasks"]) == ["trips"] and set(content["tasks"]) == {"trips", "visits"}
+    for part in ("states", "tasks"):
+        assert content[part]["visits"] == before[part]["visits"] and content[part]["trips"] != before[part]["trips"]
+    Forecaster.load(run).predict(city(), "visits", level=0.9)
+    states = {**content["states"], "visits": {**content["states"]["visits"], "model": "0" * 64}}
+    del content["checksum"]
+    write_intervals(path, {**content, "states": states})
+    calibrate(run, only, adaptation=FAST)
+    assert list(read_intervals(path)) == ["trips"] == list(json.loads(path.read_text())["tasks"])
+    path.write_text("{")
+    calibrate(run, only, adaptation=FAST)
+    assert list(read_intervals(path)) == ["trips"]
+
+
+def test_since_before_the_inputs_of_the_first_forecast(run: Path) -> None:
+    later = city().select(tasks=["trips"], time=slice(str(START + 230 * STEP), None))
+    forecaster, seen = Forecaster.load(run), {"trips": START + 220 * STEP}
+    words = r"needs the 4 steps before it, and the data begins at 2024-03-23T04:00:00: .* take 2024-03-23T12:00:00"
+    with pytest.raises(RunError, match=words):
+        unseen_origins(forecaster, later, since=str(START + 233 * STEP), seen=seen)
+    found, _ = unseen_origins(forecaster, later, since="2024-03-23T12:00:00", seen=seen)
+    assert found["trips"][1] == range(4, 22)
 
 
 def test_scores_by_predicting_from_every_origin(tmp_path: Path) -> None:

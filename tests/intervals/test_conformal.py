@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cmust.errors import ConfigError
 from cmust.intervals.conformal import Adaptation, Scale, Table, adaptive_bounds, node_groups
 
 DAY = 8  # steps, so that the sorted window is renewed at every step
@@ -124,3 +125,20 @@ def test_scales_by_kind() -> None:
     assert Scale.of("count", 7.0).centre(forecast).tolist() == [0.0, 0.0, 8.0]
     assert Scale.of("other", 7.0).size(forecast).tolist() == [1.0, 1.0, 1.0]
     assert Scale.of("other", 7.0).centre(forecast).tolist() == [-3.0, 0.0, 8.0]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"levels": ()}, r"levels are \(\); each has to lie between 0 and 1"),
+        ({"levels": (0.9, 1.0)}, "levels are"),
+        ({"rate": -1.0}, r"rate is -1\.0; it has to lie from 0 to 1"),
+        ({"rate": float("nan")}, "rate is nan"),
+        ({"window_days": 0}, "window_days is 0; it has to be 1 or more"),
+        ({"first_days": 0}, "first_days is 0"),
+        ({"groups": 0}, "groups is 0"),
+    ],
+)
+def test_settings_out_of_range_are_refused(wrong: dict, words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        Adaptation(**wrong)

@@ -69,6 +69,7 @@ def evaluate(
 
     import cmust
     from cmust.cli.progress import scoring_progress
+    from cmust.cli.tables import print_left_out
     from cmust.report.console import score_markdown, score_table
     from cmust.report.scores import MASKED_MAE, METRICS, PLAIN_MAE
 
@@ -76,11 +77,13 @@ def evaluate(
         evaluation = cmust.evaluate(run, cmust.open_city(city), part=part or "test", progress=progress)
     if markdown:
         typer.echo(score_markdown(evaluation))
-    else:
-        console = Console()
-        fitting = METRICS if console.width >= WIDE else (PLAIN_MAE, MASKED_MAE)
-        console.print(score_table(evaluation, fitting))
-        typer.echo(f"wrote {run / 'evaluation.json'}{_look(run)}")
+        print_left_out(evaluation["left_out"], Console(stderr=True))
+        return
+    console = Console()
+    fitting = METRICS if console.width >= WIDE else (PLAIN_MAE, MASKED_MAE)
+    console.print(score_table(evaluation, fitting))
+    print_left_out(evaluation["left_out"], console)
+    typer.echo(f"wrote {run / 'evaluation.json'}{_look(run)}")
 
 
 def _backtest(run: Path, city: Path, since: str | None, until: str | None, holidays: str | None) -> None:

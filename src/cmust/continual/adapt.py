@@ -1,6 +1,5 @@
 """A run, or a forecaster, learns one more task: one that it never saw, or new places of one that it knows."""
 
-import os
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ from cmust.city import City
 from cmust.continual.newcomer import AUTO, Newcomer, Wish, make_wish, prepare
 from cmust.continual.record import FROM_SCRATCH, score_adaptation
 from cmust.continual.trainee import Trainee
-from cmust.continual.versions import changing
+from cmust.continual.versions import changing, check_one_process
 from cmust.errors import ConfigError
 from cmust.evaluation import SYSTEM
 from cmust.forecaster import Forecaster
@@ -82,9 +81,10 @@ def adapt(
 
     Raises:
         CityError: the city lacks the task, or has too little of it.
-        ConfigError: a setting or an option does not fit.
+        ConfigError: a setting or an option does not fit, or this is one of several processes.
         RunError: the run is not finished, has the task, is being written by another process, or is damaged.
     """
+    check_one_process("adapting")  # before the run is held, which only one process can
     with changing(run) as change:
         before = Forecaster.load(run, change.parent)
         data = city.task(task)
@@ -171,8 +171,7 @@ def adapted(
     Raises:
         ConfigError: nothing is left to train, or this is one of several processes.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise ConfigError("adapting runs in one process; start it without torchrun")
+    check_one_process("adapting")
     newcomer = prepare(before, city, wish, training.seed)
     tables = seasonal_tables(newcomer.task, newcomer.windows, newcomer.shape, newcomer.task.n_steps)
     trainee = Trainee(before, newcomer, tables, training, fabric, watcher)

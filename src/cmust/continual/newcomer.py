@@ -150,7 +150,9 @@ def prepare(forecaster: Forecaster, city: City, wish: Wish, seed: int) -> Newcom
     if config.seasonal and wish.train == "nothing":
         shape = shape_of(forecaster.model(wish.like or "").about)
     elif config.seasonal:
-        shape, windows = shaped(windows, task.time, task.interval)
+        # A head that is taken over has levels or none, whatever its new places measure.
+        leveled = None if wish.like is None else forecaster.model(wish.like).head.level is not None
+        shape, windows = shaped(windows, task.time, task.interval, leveled=leveled)
     known = forecaster.star or Star({}, {})
     if wish.like is None:
         parts, weights = make_head(config, task, windows, seed, shape.power if shape else 0.0), known.weights

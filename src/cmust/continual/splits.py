@@ -41,7 +41,7 @@ def update_split(task: Task, seen_until: np.datetime64, input_steps: int, horizo
     """Windows of a task whose data has grown: everything but the end trains, a stretch of days before the end chooses
     when to stop (``validation``), and the last days, as many, are fresh to the old model and to the new one (``test``).
 
-    A stretch is 7 days, or a third of the new days where they are fewer than 21.
+    A stretch is 7 days, or a third of the new days where they are fewer than 21, but as long as a forecast at least.
 
     Args:
         task: old data and new.
@@ -50,7 +50,8 @@ def update_split(task: Task, seen_until: np.datetime64, input_steps: int, horizo
         horizon: F.
 
     Raises:
-        RunError: the data ends where the old model's ended, or the new part is shorter than three days.
+        RunError: the data ends where the old model's ended, or the new part is shorter than three days or than the two
+            stretches, whose targets all have to be new to the old model.
         CityError: there is no window left to train on.
     """
     day = task.steps_per_day
@@ -61,10 +62,11 @@ def update_split(task: Task, seen_until: np.datetime64, input_steps: int, horizo
             f"task {task.name!r} has no new data: the run has seen it until {seen_until}, the city's data ends at "
             f"{task.time[-1]}; update when more has arrived"
         )
-    if new < LEAST_NEW_DAYS * day:
+    needed = max(LEAST_NEW_DAYS * day, 2 * horizon)
+    if new < needed:
         raise RunError(
             f"task {task.name!r} has {new} new steps, {new / day:.1f} days after {seen_until}; an update needs "
-            f"{LEAST_NEW_DAYS} days, to train, to stop and to compare: update when more has arrived"
+            f"{needed / day:.3g} days, {needed} steps, to train, to stop and to compare: update when more has arrived"
         )
     held = max(min(FRESH_DAYS, new // day // 3) * day, horizon)
     stop, fresh = task.n_steps - 2 * held, task.n_steps - held

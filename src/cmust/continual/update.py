@@ -1,7 +1,6 @@
 """A run keeps up with data that has arrived since: it rolls on from ``W*``, and keeps per task what is better."""
 
 import copy
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,12 +13,13 @@ from cmust.assembly import describe, load_trunk, seasonal_tables, window_scores,
 from cmust.city import City, Task
 from cmust.clock import calendar
 from cmust.continual.splits import update_split
-from cmust.continual.versions import changing
-from cmust.errors import CmustError, ConfigError, RunError
+from cmust.continual.versions import changing, check_one_process
+from cmust.errors import CityError, CmustError, RunError
 from cmust.forecaster import Forecaster
 from cmust.identity import data_fingerprint, describe_city
 from cmust.machine import provenance
 from cmust.model import Head, Trunk, channel_counts
+from cmust.model.losses import counted
 from cmust.profile import Shape, shaped
 from cmust.rolling import Star, TrainingConfig, changed_training, update_plan
 from cmust.run import Run
@@ -73,13 +73,13 @@ def update(
         training: fields of :class:`cmust.rolling.TrainingConfig` other than the run's.
 
     Raises:
-        CityError: a task has other places, interval or channels, or is too short.
-        ConfigError: a setting does not fit.
+        CityError: a task has other places, interval or channels, is too short, or has no observation where it would be
+            judged.
+        ConfigError: a setting does not fit, or this is one of several processes.
         RunError: there is no new data; or the run is not finished, has no ``W*``, is being written by another process,
             or is damaged.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise ConfigError("updating runs in one process; start it without torchrun")
+    check_one_process("updating")
     with changing(run) as change:
         before = Forecaster.load(run, change.parent)
         settings = changed_training(before.training, **training)
@@ -158,11 +158,38 @@ def _grow(before: Forecaster, city: City, name: str) -> Grown:
     clock = calendar(task.time, before.slots_per_day, before.reference)
     windows = task_windows(task, clock, before.frame, split, config.input_steps, config.horizon)
     windows = replace(windows, scaler=Scaler(model.head.mean, model.head.std))
+    _check_judged(task, windows, config.loss)
     head, shape = copy.deepcopy(model.head), None
     if config.seasonal:
-        shape, windows = shaped(windows, task.time, task.interval)
+        shape, windows = shaped(windows, task.time, task.interval, leveled=head.level is not None)
         head.power.fill_(shape.power or 0.0)
     return Grown(task, windows, shape, head, _revised(task, model.about["seen"]))
+
+
+def _check_judged(task: Task, windows: Windows, loss: str) -> None:
+    """Refuse a task without a target on the days that choose when to stop, or on the fresh ones.
+
+    Args:
+        task: all its data.
+        windows: split for an update.
+        loss: what the choice goes by; the fresh days are compared by plain MAE.
+
+    Raises:
+        CityError: it names the days.
+    """
+    parts = windows.split.starts
+    for starts, kind, use in (
+        (parts["validation"], loss, "choose when to stop"),
+        (parts["test"], "mae", "compare the old model with the new one"),
+    ):
+        if any(bool(counted(kind, *windows.targets(some)).any()) for some in starts.split(64)):
+            continue
+        first, last = int(starts[0]) + windows.input_steps, int(starts[-1]) + windows.input_steps + windows.horizon - 1
+        what = "only zeros, which its loss leaves out, or gaps" if kind == "masked_mae" else "no observation"
+        raise CityError(
+            f"task {task.name!r} has {what} from {task.time[first]} to {task.time[last]}, the days that {use}; give "
+            f"data that ends before them, or update when more has arrived"
+        )
 
 
 def _revised(task: Task, seen: dict[str, Any]) -> bool:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cmust.errors import CmustError, RunError
+from cmust.errors import CmustError, ConfigError, RunError
 from cmust.files import write_text
 from cmust.forecaster import Forecaster
 from cmust.run import FIRST, Run, read_json
@@ -151,9 +151,13 @@ class Change:
 
         Returns:
             Its number.
+
+        Raises:
+            RunError: it cannot be loaded; the run stays as it was.
         """
         number = self.run.pointer()[1] + 1
         forecaster.save(work.model_folder, self.run.version_model(self.parent), changed)
+        self._check(work, number)
         for name, record in records.items():
             write_text(work.folder / name, json.dumps(record, indent=1) + "\n")
         version = {"schema": SCHEMA, "number": number, "parent": self.parent, **about}
@@ -165,9 +169,32 @@ class Change:
         _point(self.run, number, number)
         return number
 
+    def _check(self, work: Run, number: int) -> None:
+        """A version that cannot be loaded must not come into force."""
+        try:
+            Forecaster.load(work.folder)
+        except RunError as error:
+            raise RunError(
+                f"version {number} is not brought into force, since it cannot be loaded: {error.__cause__ or error}; "
+                f"version {self.parent} stays: start the same again, and report it if it ends here again"
+            ) from error
+
     def drop(self, work: Run) -> None:
         """Make no version of what is in ``work``."""
         shutil.rmtree(work.folder)
+
+
+def check_one_process(doing: str) -> None:
+    """Changes are made by one process.
+
+    Args:
+        doing: what is done, the first word of the message.
+
+    Raises:
+        ConfigError: this is one of several.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise ConfigError(f"{doing} runs in one process; start it without torchrun")
 
 
 @contextmanager

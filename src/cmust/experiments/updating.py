@@ -14,7 +14,6 @@ import numpy as np
 from cmust.assembly import window_scores
 from cmust.city import City
 from cmust.continual.update import update
-from cmust.continual.versions import list_versions
 from cmust.errors import ConfigError, RunError
 from cmust.experiments.later import split_settings
 from cmust.files import write_text
@@ -49,10 +48,21 @@ def run_study(
         result = folder / f"after-{cut}.json"
         if result.exists():
             continue
-        known = city.select(time=slice(None, cut))
-        if not _has_seen(Forecaster.load(run), known):
-            update(run, known, watcher=watcher, **training)
-        write_text(result, json.dumps(_score(run, city, cut, until), indent=1) + "\n")
+        record = _updated(Run(run), city.select(time=slice(None, cut)), training, watcher)
+        kept = {name: task["kept"] for name, task in record["tasks"].items()}
+        told = {"cut": cut, **_score(run, city, cut, until), "costs": record["costs"], "kept": kept}
+        write_text(result, json.dumps(told, indent=1) + "\n")
+
+
+def _updated(run: Run, city: City, training: dict[str, Any], watcher: Watcher | None) -> dict[str, Any]:
+    """What the update with this city tells, whether it makes a version or not; made already, what its version tells."""
+    if not _has_seen(Forecaster.load(run.folder), city):
+        return update(run.folder, city, watcher=watcher, **training).record
+    number, _ = run.pointer()
+    return read_json(
+        run.version_folder(number) / "update.json",
+        f"version {number} of {run.folder} was not made by an update; begin in another folder",
+    )
 
 
 def _has_seen(forecaster: Forecaster, city: City) -> bool:
@@ -67,8 +77,6 @@ def _score(run: Path, city: City, cut: str, until: str | None) -> dict[str, Any]
     """The first version and the one in force on the targets from ``cut`` to ``until``."""
     number, _ = Run(run).pointer()
     versions = {"not_updated": Forecaster.load(run, FIRST), "updated": Forecaster.load(run, number)}
-    record = run / "versions" / f"{number:04d}" / "update.json"
-    costs = read_json(record, "")["costs"] if record.exists() else None
     tasks: dict[str, Any] = {}
     for name, task in city.tasks.items():
         begin = int(np.searchsorted(task.time, np.datetime64(cut)))
@@ -79,8 +87,7 @@ def _score(run: Path, city: City, cut: str, until: str | None) -> dict[str, Any]
                 raise RunError(f"task {name!r} has no window from {cut} to {until or 'its end'}; give other cuts")
             scores = window_scores(forecaster.tasks[name], task, forecaster.windows(task), starts)
             tasks.setdefault(name, {})[kind] = scores
-    made_by = {version.number: version.made_by for version in list_versions(run)}
-    return {"cut": cut, "version": number, "made_by": made_by[number], "costs": costs, "tasks": tasks}
+    return {"version": number, "tasks": tasks}
 
 
 def collect(folder: Path) -> dict[str, Any]:

@@ -17,6 +17,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from cmust.errors import ConfigError
+
 Floats = npt.NDArray[np.float32]
 Groups = npt.NDArray[np.int64]
 
@@ -31,6 +33,9 @@ class Adaptation:
         rate: of ``alpha``, per step.
         first_days: so many days of scores before the first interval.
         groups: of nodes, at most; each has at least four nodes.
+
+    Raises:
+        ConfigError: one of them is out of its range.
     """
 
     levels: tuple[float, ...] = (0.5, 0.8, 0.9, 0.95)
@@ -38,6 +43,16 @@ class Adaptation:
     rate: float = 0.02
     first_days: int = 4
     groups: int = 5
+
+    def __post_init__(self) -> None:
+        """Check every field."""
+        if not self.levels or not all(0 < level < 1 for level in self.levels):
+            raise ConfigError(f"levels are {self.levels}; each has to lie between 0 and 1, such as 0.9")
+        if not 0 <= self.rate <= 1:
+            raise ConfigError(f"rate is {self.rate}; it has to lie from 0 to 1, such as 0.02")
+        for name in ("window_days", "first_days", "groups"):
+            if (value := getattr(self, name)) < 1:
+                raise ConfigError(f"{name} is {value}; it has to be 1 or more")
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ Shapes: F forecast steps, N nodes, C channels, G groups, V levels.
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -143,6 +144,37 @@ def read_intervals(path: Path) -> dict[str, TaskIntervals]:
         return {name: TaskIntervals.from_json(state) for name, state in content["states"].items()}
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise RunError(f"{path} is damaged ({reason(error)}); {REMEDY}") from error
+
+
+def of_these_models(path: Path, identities: Mapping[str, str]) -> dict[str, Any]:
+    """What the file holds, with the states and scores of these very models only; none where there is no file.
+
+    Args:
+        path: of the file.
+        identities: by task (see :meth:`cmust.forecaster.Forecaster.identity`).
+
+    Raises:
+        RunError: the file is damaged, was altered, or is of a newer version.
+    """
+    own = {name for name, each in read_intervals(path).items() if each.model == identities.get(name)}
+    content = read_document(path) or {}
+    try:
+        kept = {
+            part: {name: each for name, each in content.get(part, {}).items() if name in own}
+            for part in ("states", "tasks")
+        }
+    except AttributeError as error:
+        raise RunError(f"{path} is damaged ({reason(error)}); {REMEDY}") from error
+    return {**content, **kept}
+
+
+def for_a_bundle(content: dict[str, Any]) -> dict[str, Any]:
+    """What a bundle tells others of a file's content: when and with what it was made, not where and by which
+    command.
+    """
+    made = content.get("made", {})
+    told = {key: content[key] for key in content if key in ("city", "adaptation", "tasks", "states")}
+    return {**told, "made": {key: made[key] for key in made if key in ("when", "versions")}}
 
 
 def _checksum(content: dict[str, Any]) -> str:
