@@ -38,7 +38,7 @@ def coldstart(
 ) -> None:
     """A task that comes later, with a few days of history, against training it from scratch and its averages.
 
-    A cell is a task: the others are trained before the cut, then it is added. The file's table [adapt] holds training
+    A cell is a task: the others are trained before the cut, then it is added. The file's table `adapt` holds training
     settings of the adaptation (refine_epochs) and of training from scratch (start_epochs).
 
     Example:
@@ -61,7 +61,7 @@ def coldstart(
 def newplaces(city: CityFile, folder: Folder, config: Config = None, cells: Cells = None, cut: Cut = None) -> None:
     """Places that training never saw, without adaptation and with, against the naive forecasts.
 
-    Every fourth place is held out. A cell is a task. The file's table [adapt] holds training settings of the
+    Every fourth place is held out. A cell is a task. The file's table `adapt` holds training settings of the
     adaptation.
 
     Example:
@@ -91,7 +91,7 @@ def updating(
 ) -> None:
     """Updates, month by month say, against not updating, each on what follows.
 
-    The file's table [update] holds training settings of the updates.
+    The file's table `update` holds training settings of the updates.
 
     Example:
 

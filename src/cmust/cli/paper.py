@@ -123,7 +123,7 @@ def table5(
 ) -> None:  # fmt: skip
     """Table 5: the unified models UniST and UniTime against CMuST. All its cells are cells of Table 1, too.
 
-    UniTime's language model: weights where [systems.unitime.network] of the file names a folder, else a small random
+    UniTime's language model: weights where `systems.unitime.network` of the file names a folder, else a small random
     one; the table says which.
 
     Example:
