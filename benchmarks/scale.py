@@ -2,6 +2,7 @@
 
     python -m benchmarks.scale                              nodes to 8,600 (some minutes)
     python -m benchmarks.scale --nodes 69 206 --steps 12    a quick look
+    python -m benchmarks.scale --steps 12 --modes 'train, sampled'
 
 Every point is a process of its own: preset ``tuned``, one batch; forecasts of one window and training steps of a batch
 of 16, as the trainer does them (windows in parts), also with ``training.recompute``, and of 256 nodes in an update
@@ -34,6 +35,7 @@ from cmust.prompts import SummaryPrompt
 from cmust.windows import ROWS_PER_PASS
 
 RESULTS = Path(__file__).parent / "results" / "scale.json"
+MODES = ("forecast", "train", "train, recomputed", "train, sampled")
 SAMPLED = 256
 """Nodes of an update that draws some."""
 
@@ -80,7 +82,7 @@ def growth(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     sizes = [(nodes, arguments.steps[0]) for nodes in arguments.nodes]
     sizes += [(arguments.nodes[0], steps) for steps in arguments.steps[1:]]
     results = []
-    for mode in ("forecast", "train", "train, recomputed", "train, sampled"):
+    for mode in arguments.modes:
         before: dict[str, Any] = {}
         for nodes, steps in sizes:
             if steps == arguments.steps[0] and before and _too_much(before, nodes, arguments):
@@ -133,6 +135,7 @@ def main() -> None:
     )
     parser.add_argument("--nodes", type=int, nargs="+", default=[69, 206, 512, 1024, 2048, 4096, 8600])
     parser.add_argument("--steps", type=int, nargs="+", default=[12, 24, 48, 96])
+    parser.add_argument("--modes", nargs="+", choices=MODES, default=list(MODES), metavar="MODE", help="of growth")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--most-gib", type=float, default=16.0)
     parser.add_argument("--most-seconds", type=float, default=120.0, help="of a training step or forecast")

@@ -125,5 +125,6 @@ def test_updating(city: Path, tmp_path: Path) -> None:
     assert "give two or more in order" in wrong
 
 
-def test_the_cut_leaves_whole_days(city: Path) -> None:
-    assert default_cut(cmust.open_city(city), 7) == "2024-03-25"
+def test_the_cut_leaves_four_weeks_of_whole_days() -> None:
+    five_weeks = tiny_task("trips", steps=35 * 12 + 3)  # five weeks from the 4th, and six hours
+    assert default_cut(tiny_city(five_weeks)) == "2024-03-11"
