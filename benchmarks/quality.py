@@ -58,9 +58,9 @@ CURVES = {
     "twice the batch, twice the rate": Curve("tuned", training={"batch_size": 32, "rate": 2e-3}),
     "huber loss": Curve("tuned", {"loss": "huber"}),
     "dropout": Curve("tuned", {"dropout": 0.1}),
-    "half the nodes in an update": Curve("tuned", training={"nodes_per_update": 35}),
-    "a quarter of the nodes in an update": Curve("tuned", training={"nodes_per_update": 17}),
-    "a quarter of the validation windows": Curve("tuned", training={"validation_windows": 215}),
+    "35 nodes in an update": Curve("tuned", training={"nodes_per_update": 35}),
+    "17 nodes in an update": Curve("tuned", training={"nodes_per_update": 17}),
+    "215 validation windows": Curve("tuned", training={"validation_windows": 215}),
     "paper": Curve("paper"),
 }
 
@@ -139,7 +139,8 @@ def told(folder: Path, epochs: int) -> Iterator[tuple[str, dict[str, Any]]]:
         for line in read(folder / name / "curve.jsonl"):
             seconds += line["seconds"]
             points.append(
-                {"updates": line["updates"], "seconds": round(seconds, 1)} | {k: line[k] for k in ("masked", "plain")}
+                {"updates": line["updates"], "seconds": round(seconds, 1)}
+                | {k: line[k] for k in ("masked", "plain", "validation_loss")}
             )
         if points:
             reached = next((point for point in points if bar is not None and point["masked"] <= bar), None)

@@ -7,9 +7,8 @@
 Every point is a process of its own: preset ``tuned``, one batch; forecasts of one window and training steps of a batch
 of 16, as the trainer does them (windows in parts), also with ``training.recompute``, and of 256 nodes in an update
 (``training.nodes_per_update``). Sizes that would take longer than ``--most-seconds`` or need more than ``--most-gib``
-are left out, by the size before. Then the epochs of one process
-with two threads beside two processes with one thread each, by ``cmust train`` under ``torchrun``. Results:
-benchmarks/results/scale.json.
+are left out, by the size before. Then the epochs of one process with two threads beside two processes with one thread
+each, by ``cmust train`` under ``torchrun``. Results: benchmarks/results/scale.json.
 """
 
 import argparse
