@@ -198,6 +198,19 @@ def test_dropout_passes_the_gradient_of_what_it_kept() -> None:
     torch.testing.assert_close(x.grad, torch.where(y != 0, 1 / 0.6, 0.0))
 
 
+def test_dropout_after_relu_is_that_of_relu() -> None:
+    x, layer = torch.randn(50, 40, requires_grad=True), Dropout(0.3).train()
+    direction = torch.randn(50, 40)
+    results = []
+    for rectified in (layer.after_relu, lambda x: layer(torch.relu(x))):
+        torch.manual_seed(1)
+        y = rectified(x)
+        results.append((y, *torch.autograd.grad((y * direction).sum(), x)))
+    for one, two in zip(*results, strict=True):
+        torch.testing.assert_close(one, two)
+    assert torch.equal(layer.eval().after_relu(x), torch.relu(x))
+
+
 def test_dropout_of_zero_elements_is_nothing() -> None:
     assert Dropout(0.5).train()(torch.ones(0, 3)).shape == (0, 3)
 

@@ -47,8 +47,13 @@ def compare(preset: str, more: dict, channels: int, dtype: torch.dtype, toleranc
 @pytest.mark.parametrize("preset", ["paper", "reference", "tuned"])
 def test_in_bf16(preset: str) -> None:
     trunk, head, inputs = parts(model_config(preset, **SIZES, **{"dropout": 0.0}))
+    weights = [weight for module in (trunk, head) for weight in module.parameters()]
     exact = forecast(trunk, head, inputs)
     with torch.autocast("cpu", torch.bfloat16):
         rough = forecast(trunk, head, inputs)
     assert (rough - exact).norm() <= 2e-2 * exact.norm()
     assert not torch.equal(rough.float(), exact)
+    direction = torch.randn_like(exact)
+    one, two = (torch.autograd.grad((y * direction).sum(), weights) for y in (rough, exact))
+    apart = torch.cat([(a - b).flatten() for a, b in zip(one, two, strict=True)])
+    assert apart.norm() <= 2e-2 * torch.cat([b.flatten() for b in two]).norm()

@@ -7,18 +7,13 @@ steps), and is projected once.
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cmust.model.dropout import Dropout
-
-Axis = Literal["space", "time"]
-
-FEW_NODES = 256
-"""Up to here all weights at once take less time than tiles where gradients are wanted (fp32, CPU)."""
+from cmust.model.mixing import Axis, attention_weights, mix
 
 
 class Attention(nn.Module):
@@ -42,45 +37,26 @@ class Attention(nn.Module):
         """Attend from ``query`` ``(B, T, N, d_query)`` to ``target`` ``(B, T, N, d_target)`` along ``axis``; ``(B, T,
         N, d_target)``.
         """
+        # The scale of Eq. 3 goes into the weights of the queries: they are fewer than the queries.
+        scale = (self.query.out_features // self.heads) ** -0.5
+        ask, ask_bias = self.query.weight * scale, self.query.bias * scale
         if query is target:
-            weight = torch.cat((self.query.weight, self.key.weight, self.value.weight))
-            bias = torch.cat((self.query.bias, self.key.bias, self.value.bias))
-            q, k, v = F.linear(target, weight, bias).chunk(3, dim=-1)
+            weight = torch.cat((ask, self.key.weight, self.value.weight))
+            bias = torch.cat((ask_bias, self.key.bias, self.value.bias))
+            packed: tuple[Tensor, ...] = (self._split(F.linear(target, weight, bias), 3),)
         else:
-            q = self.query(query)
             weight = torch.cat((self.key.weight, self.value.weight))
             bias = torch.cat((self.key.bias, self.value.bias))
-            k, v = F.linear(target, weight, bias).chunk(2, dim=-1)
-        q, k, v = (self._split(part, axis) for part in (q, k, v))
-        pays = axis == "space" and (not torch.is_grad_enabled() or target.shape[2] > FEW_NODES)
-        if pays and self.listener is None:
-            mixed = _mix_by_tiles(q, k, v)
-        else:
-            weights = torch.softmax((q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2), dim=-1)
-            if self.listener is not None:
-                self.listener(weights.detach())
-            mixed = weights @ v
-        return self.output(self._join(mixed, axis))  # type: ignore[no-any-return]
+            answers = F.linear(target, weight, bias)
+            packed = (self._split(F.linear(query, ask, ask_bias), 1), self._split(answers, 2))
+        if self.listener is not None:
+            self.listener(attention_weights(axis, *(x.detach() for x in packed)))
+        mixed = mix(axis, *packed).flatten(-2)
+        return self.output(mixed)  # type: ignore[no-any-return]
 
-    def _split(self, x: Tensor, axis: Axis) -> Tensor:
-        """``(B, T, N, D)`` to ``(B, T, H, N, E)`` in space, ``(B, N, H, T, E)`` in time."""
-        x = x.unflatten(-1, (self.heads, -1))
-        return x.permute(0, 1, 3, 2, 4) if axis == "space" else x.permute(0, 2, 3, 1, 4)
-
-    def _join(self, x: Tensor, axis: Axis) -> Tensor:
-        """The inverse of ``_split``."""
-        x = x.permute(0, 1, 3, 2, 4) if axis == "space" else x.permute(0, 3, 1, 2, 4)
-        return x.flatten(-2)
-
-
-def _mix_by_tiles(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """``softmax(q k^T / sqrt(E)) v``, each ``(B, T, H, N, E)``, with a few attention weights in memory at a time.
-
-    Memory grows with the nodes, not with their square; gradients compute the weights again.
-    """
-    lead = torch.broadcast_shapes(q.shape[:2], k.shape[:2])
-    q, k, v = (part.expand(*lead, -1, -1, -1).flatten(0, 1) for part in (q, k, v))
-    return F.scaled_dot_product_attention(q, k, v).unflatten(0, lead)  # type: ignore[no-any-return]
+    def _split(self, x: Tensor, parts: int) -> Tensor:
+        """``(B, T, N, parts * D)`` to ``(B, T, N, parts, H, E)``."""
+        return x.unflatten(-1, (parts, self.heads, -1))  # type: ignore[no-any-return]
 
 
 class Interaction(nn.Module):
@@ -103,7 +79,7 @@ class Interaction(nn.Module):
         ``axis``.
         """
         u = self.norm_attention(self.dropout(self.attention(query, target, axis)) + target)
-        return self.norm_ffn(self.contract(self.dropout(torch.relu(self.expand(u)))) + u)  # type: ignore[no-any-return]
+        return self.norm_ffn(self.contract(self.dropout.after_relu(self.expand(u))) + u)  # type: ignore[no-any-return]
 
 
 @contextmanager

@@ -1,7 +1,11 @@
-"""Dropout whose random bits are cheap on a CPU."""
+"""Dropout that is cheap on a CPU: its random bits, its masks, what it keeps for the gradient."""
 
+from typing import Any
+
+import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 
@@ -9,17 +13,16 @@ class Dropout(nn.Module):
     """Zero each element with probability ``p`` and scale the rest by ``1 / (1 - p)``.
 
     On a CPU the usual Bernoulli sampler draws one number per element on one core and takes a fifth of a training
-    step. Here one
-    64-bit draw serves four elements (16 bits each), so that the kept share is a multiple of 1/65536: for ``p = 0.1``
-    it is
-    0.90000916. The draws come from torch's default generator, so that seeds and saved generator states reproduce them.
+    step. Here one 64-bit draw serves four elements (16 bits each), so that the kept share is a multiple of 1/65536:
+    for ``p = 0.1`` it is 0.90000916. The draws are those of a generator that torch's default one seeds at each call, so
+    that seeds and saved generator states reproduce them.
     """
 
     def __init__(self, p: float) -> None:
         super().__init__()
         self.p = p
-        # int16 draws are uniform on [-32768, 32767]; elements below the threshold are dropped.
-        self._threshold = round(p * 65536) - 32768
+        # 16 random bits are uniform on [-32768, 32767]; elements below the threshold are dropped.
+        self._threshold = min(max(round(p * 65536) - 32768, -32767), 32767)
 
     def forward(self, x: Tensor) -> Tensor:
         """Any shape in, the same shape out; the identity in evaluation mode."""
@@ -27,7 +30,37 @@ class Dropout(nn.Module):
             return x
         if x.device.type != "cpu":
             return F.dropout(x, self.p)
-        words = torch.empty((x.numel() + 3) // 4, dtype=torch.int64)
-        words.random_(-(2**63), None)
-        keep = words.view(torch.int16)[: x.numel()].view(x.shape) >= self._threshold
-        return x * keep.to(x.dtype).mul_(1 / (1 - self.p))
+        return x * self._mask(x)
+
+    def after_relu(self, x: Tensor) -> Tensor:
+        """``self(relu(x))``."""
+        if not self.training or self.p == 0 or x.device.type != "cpu":
+            return self.forward(torch.relu(x))
+        y: Tensor = _DroppedRelu.apply(x, self._mask(x), 1 / (1 - self.p))  # type: ignore[no-untyped-call]
+        return y
+
+    def _mask(self, like: Tensor) -> Tensor:
+        """0 for dropped, ``1 / (1 - p)`` for kept elements."""
+        seed = int(torch.empty((), dtype=torch.int64).random_())
+        words = np.random.SFC64(seed).random_raw((like.numel() + 3) // 4)
+        bits = torch.from_numpy(words.view(np.int16))[: like.numel()].view(like.shape)
+        # 0 and 1 by arithmetic: PyTorch has vector instructions for it, but none for comparisons to bool.
+        keep = bits.clamp_(self._threshold - 1, self._threshold).sub_(self._threshold - 1)
+        return keep.to(like.dtype).mul_(1 / (1 - self.p))
+
+
+class _DroppedRelu(torch.autograd.Function):
+    """The product of ReLU and a mask. What is above zero in the result tells both: only the result is kept."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, mask: Tensor, scale: float) -> Tensor:
+        result = x.clamp_min(0).mul_(mask)
+        ctx.save_for_backward(result)
+        ctx.scale = scale
+        return result
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, None, None]:
+        (result,) = ctx.saved_tensors
+        return torch.ops.aten.threshold_backward(upstream, result, 0).mul_(ctx.scale), None, None

@@ -11,9 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from cmust.model.attention import Axis, Interaction
+from cmust.model.attention import Interaction
 from cmust.model.config import ModelConfig
 from cmust.model.embedding import positional_encoding
+from cmust.model.mixing import Axis
 
 
 class Slices(NamedTuple):
