@@ -52,6 +52,7 @@ class Curve:
 CURVES = {
     "reference": Curve("reference"),
     "tuned": Curve("tuned"),
+    "bf16": Curve("tuned", training={"precision": "bf16-mixed"}),
     "no residual over the weekly average": Curve("tuned", {"seasonal": False}),
     "no warm-up": Curve("tuned", training={"warmup_updates": 0}),
     "constant rate": Curve("tuned", training={"schedule": "milestones", "milestones": []}),

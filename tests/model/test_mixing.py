@@ -53,7 +53,9 @@ def check(axis: str, packed: tuple[torch.Tensor, ...], apart: tuple[torch.Tensor
     direction = torch.randn(B, T, N, H, E, dtype=torch.float64)
     expected = formula(axis, *apart)
     torch.testing.assert_close(mix(axis, *packed), expected)  # type: ignore[arg-type]
-    torch.testing.assert_close(mixing._by_tiles(axis, *(x.expand(B, T, N, *x.shape[3:]) for x in packed)), expected)  # type: ignore[arg-type]
+    expanded = tuple(x.expand(B, T, N, *x.shape[3:]) for x in packed)
+    for otherwise in (mixing._by_tiles, mixing._at_once):
+        torch.testing.assert_close(otherwise(axis, *expanded), expected)  # type: ignore[arg-type]
     ours, slow = (torch.autograd.grad((y * direction).sum(), packed) for y in (mix(axis, *packed), expected))  # type: ignore[arg-type]
     for one, two in zip(ours, slow, strict=True):
         torch.testing.assert_close(one, two)

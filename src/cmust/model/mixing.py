@@ -35,10 +35,12 @@ def mix(axis: Axis, *packed: Tensor) -> Tensor:
     """
     shape = torch.broadcast_shapes(*(x.shape[:3] for x in packed))
     packed = tuple(x.expand(*shape, *x.shape[3:]) for x in packed)
+    learns = torch.is_grad_enabled()
     few = FEW_NODES_BF16 if packed[0].dtype == torch.bfloat16 else FEW_NODES
-    pays = axis == "space" and (shape[2] > few or not torch.is_grad_enabled())
-    if pays or packed[0].device.type != "cpu":
+    if packed[0].device.type != "cpu" or (axis == "space" and not (learns and shape[2] <= few)):
         return _by_tiles(axis, *packed)
+    if not learns:
+        return _at_once(axis, *packed)
     mixed: Tensor = Mix.apply(axis, *packed)  # type: ignore[no-untyped-call]
     return mixed
 
@@ -69,6 +71,12 @@ def _by_tiles(axis: Axis, *packed: Tensor) -> Tensor:
     q, k, v = (_heads_first(part, axis) for x in packed for part in x.unbind(3))
     mixed = F.scaled_dot_product_attention(q.flatten(0, 1), k.flatten(0, 1), v.flatten(0, 1), scale=1.0)
     return _heads_last(mixed.unflatten(0, q.shape[:2]), axis)
+
+
+def _at_once(axis: Axis, *packed: Tensor) -> Tensor:
+    """The formula: for few weights, and for programs of any number of windows (``torch.export``)."""
+    v = packed[-1].select(3, -1)
+    return _heads_last(attention_weights(axis, *packed) @ _heads_first(v, axis), axis)
 
 
 class Mix(torch.autograd.Function):
