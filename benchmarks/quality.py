@@ -122,7 +122,7 @@ def train(curve: Curve, city: City, task: str, folder: Path, epochs: int, update
         carry_out(
             single_plan([task], settings.trainer),
             Run(folder),
-            make_fabric("32-true", "cpu", 1),
+            make_fabric(settings.trainer.precision, "cpu", 1),
             trunk,
             {task: head},
             {task: windows},
