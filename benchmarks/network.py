@@ -150,17 +150,17 @@ def network_turn(job: dict[str, Any]) -> Callable[[], Any]:
     return train if job["mode"] == "train" else infer
 
 
-def profile(preset: str, nodes: int) -> None:
+def profile(preset: str, nodes: int, precision: str) -> None:
     """Print the operations of one training step that take most, with their share of its processor time."""
     torch.set_num_threads(1)
-    job = {"system": "ours", "preset": preset, "nodes": nodes, "precision": "fp32", "mode": "train"}
+    job = {"system": "ours", "preset": preset, "nodes": nodes, "precision": precision, "mode": "train"}
     turn = network_turn(job)
     turn()  # warms up
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as seen:
         turn()
     spent = {event.key: event.self_cpu_time_total for event in seen.key_averages()}
     whole = sum(spent.values())
-    print(f"{preset}, {nodes} nodes, fp32: a step takes {whole / 1e6:.2f} s of one thread")
+    print(f"{preset}, {nodes} nodes, {precision}: a step takes {whole / 1e6:.2f} s of one thread")
     for name, microseconds in sorted(spent.items(), key=lambda item: -item[1])[:16]:
         print(f"{microseconds / whole:6.1%}  {name}")
 
@@ -299,12 +299,13 @@ def main() -> None:
     if arguments.worker:
         worker(json.loads(arguments.worker))
         return
+    arguments.precisions = arguments.precisions or ["fp32", *(["bf16"] if has_fast_bf16("cpu") else [])]
     if arguments.profile:
         for nodes in arguments.nodes:
             for preset in arguments.presets:
-                profile(preset, nodes)
+                for precision in arguments.precisions:
+                    profile(preset, nodes, precision)
         return
-    arguments.precisions = arguments.precisions or ["fp32", *(["bf16"] if has_fast_bf16("cpu") else [])]
     told: dict[str, Any] = {
         "made": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": " ".join(["python -m benchmarks.network", *sys.argv[1:]]),

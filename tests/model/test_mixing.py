@@ -21,16 +21,16 @@ def formula(axis: str, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> tor
     return mixed
 
 
-@pytest.mark.parametrize("at_once", [1, 40, 150, 10**6])  # a slice, some of a window, windows, all at once
+@pytest.mark.parametrize("weights_of_a_part", [1, 40, 150, 10**6])  # a slice, some of a window, windows, all at once
 @pytest.mark.parametrize("axis", ["space", "time"])
-def test_by_parts_with_gradients(axis: str, at_once: int, monkeypatch) -> None:
-    monkeypatch.setattr(mixing, "AT_ONCE", at_once)
+def test_by_parts_with_gradients(axis: str, weights_of_a_part: int, monkeypatch) -> None:
+    monkeypatch.setattr(mixing, "PART", weights_of_a_part)
     torch.manual_seed(0)
     qkv = torch.randn(B, T, N, 3, H, E, dtype=torch.float64, requires_grad=True)
     check(axis, (qkv,), qkv.unbind(3))
 
 
-@pytest.mark.parametrize("at_once", [1, 10**6])
+@pytest.mark.parametrize("weights_of_a_part", [1, 10**6])
 @pytest.mark.parametrize(
     ("axis", "query_shape", "target_shape"),
     [
@@ -40,8 +40,10 @@ def test_by_parts_with_gradients(axis: str, at_once: int, monkeypatch) -> None:
         ("time", (B, T, N), (B, T, 1)),
     ],
 )
-def test_what_does_not_vary_is_repeated(axis: str, query_shape, target_shape, at_once: int, monkeypatch) -> None:
-    monkeypatch.setattr(mixing, "AT_ONCE", at_once)
+def test_what_does_not_vary_is_repeated(
+    axis: str, query_shape, target_shape, weights_of_a_part: int, monkeypatch
+) -> None:
+    monkeypatch.setattr(mixing, "PART", weights_of_a_part)
     torch.manual_seed(0)
     q = torch.randn(*query_shape, 1, H, E, dtype=torch.float64, requires_grad=True)
     kv = torch.randn(*target_shape, 2, H, E, dtype=torch.float64, requires_grad=True)
@@ -49,13 +51,36 @@ def test_what_does_not_vary_is_repeated(axis: str, query_shape, target_shape, at
 
 
 def check(axis: str, packed: tuple[torch.Tensor, ...], apart: tuple[torch.Tensor, ...]) -> None:
-    """Values and gradients, kept weights and tiles, against the formula."""
-    direction = torch.randn(B, T, N, H, E, dtype=torch.float64)
+    """Values and gradients against the formula: weights kept, by tiles (in space), and without gradients."""
+    direction = torch.randn(B, T, H, N, E, dtype=torch.float64).transpose(2, 3)  # not contiguous, as upstream may be
     expected = formula(axis, *apart)
-    torch.testing.assert_close(mix(axis, *packed), expected)  # type: ignore[arg-type]
-    expanded = tuple(x.expand(B, T, N, *x.shape[3:]) for x in packed)
-    for otherwise in (mixing._by_tiles, mixing._at_once):
-        torch.testing.assert_close(otherwise(axis, *expanded), expected)  # type: ignore[arg-type]
-    ours, slow = (torch.autograd.grad((y * direction).sum(), packed) for y in (mix(axis, *packed), expected))  # type: ignore[arg-type]
-    for one, two in zip(ours, slow, strict=True):
-        torch.testing.assert_close(one, two)
+    slow = torch.autograd.grad((expected * direction).sum(), packed)
+    for most_kept in (mixing.KEPT_WEIGHTS, 0):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(mixing, "KEPT_WEIGHTS", most_kept)
+            ours = mix(axis, *packed)  # type: ignore[arg-type]
+        torch.testing.assert_close(ours, expected)
+        for one, two in zip(torch.autograd.grad((ours * direction).sum(), packed), slow, strict=True):
+            torch.testing.assert_close(one, two)
+    with torch.no_grad():
+        torch.testing.assert_close(mix(axis, *packed), expected)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("shape", [(0, T, N), (B, T, 0)])
+@pytest.mark.parametrize("axis", ["space", "time"])
+def test_nothing_in_nothing_out(axis: str, shape) -> None:
+    qkv = torch.randn(*shape, 3, H, E, requires_grad=True)
+    mixed = mix(axis, qkv)  # type: ignore[arg-type]
+    assert mixed.shape == (*shape, H, E)
+    assert torch.autograd.grad(mixed.sum(), qkv)[0].shape == qkv.shape
+
+
+def test_few_weights_over_space_are_kept() -> None:
+    def kept(windows: int, steps: int, nodes: int, dtype: torch.dtype) -> bool:
+        return mixing._may_keep(torch.empty(windows, steps, nodes, 3, 4, 42, dtype=dtype, device="meta"))
+
+    assert kept(4, 12, 256, torch.float32)
+    assert not kept(1, 12, 257, torch.float32)
+    assert kept(1, 12, 1024, torch.bfloat16)
+    assert not kept(1, 12, 1025, torch.bfloat16)
+    assert not kept(1, 96, 1024, torch.bfloat16)  # few nodes, many steps

@@ -282,3 +282,13 @@ def test_a_task_without_levels_begins_with_its_average() -> None:
     trunk = Trunk(config, SLOTS, (1,))
     below_zero = inputs._replace(values=-inputs.values)  # a ratio would turn the sign, or divide by next to nothing
     torch.testing.assert_close(forecast(trunk, bare, below_zero), inputs.average_ahead)
+
+
+@pytest.mark.parametrize("preset", ["paper", "reference", "tuned"])
+def test_a_share_of_no_windows_has_gradients_of_zero(preset: str) -> None:
+    """A process gets none of a last batch that is smaller than the number of processes."""
+    trunk, head, inputs = parts(model_config(preset, **SIZES))
+    none = inputs._replace(**{k: v[:0] for k, v in inputs._asdict().items() if k != "place"})
+    trunk.train()
+    forecast(trunk, head, none).sum().backward()
+    assert all(weight.grad is None or not weight.grad.any() for weight in trunk.parameters())
