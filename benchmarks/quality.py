@@ -173,6 +173,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--note", default="", help="about the machine, for the results")
+    parser.add_argument("--out", type=Path, default=RESULTS)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     city = open_city(arguments.city).select(tasks=(arguments.task,))
@@ -202,7 +203,7 @@ def main() -> None:
         "naive": naive(city, arguments.task),
         "curves": curves,
     }
-    RESULTS.write_text(json.dumps(result, indent=1) + "\n")
+    arguments.out.write_text(json.dumps(result, indent=1) + "\n")
 
 
 if __name__ == "__main__":
