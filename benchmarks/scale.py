@@ -116,6 +116,7 @@ def processes(rounds: int) -> list[dict[str, Any]]:
             run = Path(folder) / f"run-{count}"
             command = [sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={count}", "-m", "cmust"]
             command += ["train", str(city), str(run), "--scheme", "alone", "--tasks", "taxi_pickup"]
+            command += ["--accelerator", "cpu"]
             more = ["updates_per_epoch=20", f"start_epochs={rounds + 1}", f"patience={rounds + 1}", "precision=32-true"]
             command += [word for each in more for word in ("--set", f"training.{each}")]
             environment = os.environ | {"OMP_NUM_THREADS": str(threads)}

@@ -18,6 +18,7 @@ from cmust.bundle.schema import digest
 from cmust.errors import CityError, CmustError, ConfigError, RunError
 from cmust.rolling import state as store
 from cmust.run import Run
+from cmust.training import make_fabric
 from tests.rolling.tiny import SIZES, small_city, tiny_fit
 
 QUICK = {"scheme": "alone", "training": {"start_epochs": 2, "precision": "32-true", "batch_size": 64}}
@@ -124,12 +125,35 @@ def test_settings_that_do_not_fit(tmp_path: Path, change: dict, words: str) -> N
 
 
 @pytest.mark.parametrize(
-    "where", [{"accelerator": "abacus"}, {"accelerator": "cpu", "devices": 0}, {"accelerator": "cpu", "devices": "two"}]
+    "where",
+    [
+        {"accelerator": "abacus"},
+        {"accelerator": "mps"},
+        {"accelerator": "cpu", "devices": 0},
+        {"accelerator": "cpu", "devices": "two"},
+    ],
 )
 def test_a_device_that_is_not_there(tmp_path: Path, where: dict) -> None:
     with pytest.raises(ConfigError, match=rf"{next(reversed(where.values()))!r}.* cannot be used here"):
         fit(small_city(), tmp_path / "run", **where)
     assert not (tmp_path / "run").exists()
+
+
+def test_an_accelerator_that_has_no_float64_is_not_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lightning_fabric.accelerators.mps.MPSAccelerator.is_available", lambda: True)
+    assert make_fabric("auto", "auto", 1).device.type == ("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def test_too_little_memory_of_a_gpu(tmp_path: Path) -> None:
+    class Full:
+        def plan(self, phases, updates) -> None: ...
+        def event(self, event) -> None: ...
+        def update(self, phase, epoch) -> None:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nMore about it")
+
+    with pytest.raises(RunError, match=r"does not suffice \(CUDA out of memory.*training\.windows_per_pass below 64"):
+        tiny_fit(tmp_path / "run", watcher=Full(), **QUICK)
+    tiny_fit(tmp_path / "run", **QUICK)
 
 
 def test_an_unknown_task_and_too_few_steps(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from cmust.model import Head, ModelConfig, Trunk, channel_counts, forecast
+from cmust.model import Head, Inputs, ModelConfig, Trunk, channel_counts, forecast
 from cmust.naive import NAIVE, PROFILE, Naive
 from cmust.profile import follow
 from cmust.prompts import FreePrompt, NoPrompt, SamplingAutoencoder, SummaryPrompt
@@ -42,8 +42,12 @@ class TaskModel:
     @torch.no_grad()
     def forecast(self, windows: Windows, starts: Tensor) -> Tensor:
         """Forecasts ``(B, F, N, C)`` in original units of the windows that start at ``starts`` ``(B,)``."""
-        parts = starts.split(windows.pass_size())
-        return torch.cat([forecast(self.trunk, self.head, windows.inputs(part)) for part in parts])
+        device = self.head.mean.device
+        made = []
+        for part in starts.split(windows.pass_size()):
+            inputs = Inputs(*(each.to(device) for each in windows.inputs(part)))
+            made.append(forecast(self.trunk, self.head, inputs).to(starts.device))
+        return torch.cat(made)
 
     def without_network(self) -> dict[str, Naive]:
         """What its forecasts are held against: the naive ones and, where it builds on one, its weekly profile alone."""
@@ -58,7 +62,7 @@ class TaskModel:
         for weights in (self.trunk.state_dict(), self.head.state_dict()):
             for name, tensor in weights.items():
                 digest.update(name.encode())
-                digest.update(np.ascontiguousarray(tensor.numpy()).tobytes())
+                digest.update(np.ascontiguousarray(tensor.cpu().numpy()).tobytes())
         digest.update(self.average.tobytes())
         digest.update(self.profile.tobytes())
         return digest.hexdigest()

@@ -3,6 +3,7 @@
 Fitting, adapting, updating and the training of other systems all go through here.
 """
 
+import logging
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -25,6 +26,8 @@ from cmust.run import Run
 from cmust.windows import Windows
 
 Weights = dict[str, torch.Tensor]
+# Fabric would recommend another precision of fp32 products at every phase, into the progress bars.
+logging.getLogger("lightning_fabric.utilities.rank_zero").setLevel(logging.WARNING)
 
 
 class Watcher(Protocol):
@@ -41,17 +44,22 @@ class Watcher(Protocol):
 
 
 def make_fabric(precision: str, accelerator: str, devices: int | str) -> Fabric:
-    """Fabric of a precision (``training.precision``). Under ``torchrun`` the number of processes is the launcher's.
+    """Fabric of a precision (``training.precision``) on an accelerator: ``cpu``, ``cuda``, or ``auto`` for a GPU where
+    there is one. Under ``torchrun`` the number of processes is the launcher's.
 
     Raises:
         ConfigError: this machine has no such accelerator, or not so many devices.
     """
+    if accelerator == "auto":  # Fabric's own choice may be one without float64
+        accelerator = "cuda" if torch.cuda.is_available() else "cpu"
     local_world = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     count = local_world if devices == "auto" else devices
     several = count not in (1, "1") or int(os.environ.get("WORLD_SIZE", "1")) > 1
     if precision == "auto":
         precision = "bf16-mixed" if has_fast_bf16(accelerator) else "32-true"
     try:
+        if accelerator not in ("cpu", "cuda", "gpu"):
+            raise ValueError("it is no accelerator that cmust trains on")
         return Fabric(
             accelerator=accelerator,
             devices=count,
@@ -148,6 +156,11 @@ def carry_out(
         watcher.plan(plan, [trainer.updates_of(phase) for phase in plan])
     try:
         trainer.run()
+    except torch.OutOfMemoryError as error:
+        raise RunError(
+            f"the memory of {fabric.device} does not suffice ({reason(error)}); in another folder, train with "
+            f"training.windows_per_pass below {config.batch_size}, training.recompute or training.nodes_per_update"
+        ) from error
     finally:
         if board:
             board.close()

@@ -84,3 +84,17 @@ def test_few_weights_over_space_are_kept() -> None:
     assert kept(1, 12, 1024, torch.bfloat16)
     assert not kept(1, 12, 1025, torch.bfloat16)
     assert not kept(1, 96, 1024, torch.bfloat16)  # few nodes, many steps
+
+
+def test_on_a_gpu_fp32_goes_by_tiles_of_whole_16_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tensors without data stand for a GPU's."""
+    widths = []
+
+    def attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, scale: float) -> torch.Tensor:
+        widths.append([x.shape[-1] for x in (q, k, v)])
+        return q @ k.mT @ v
+
+    monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", attend)
+    for dtype in (torch.float32, torch.bfloat16):
+        assert mix("space", torch.empty(B, T, N, 3, H, E, dtype=dtype, device="meta")).shape == (B, T, N, H, E)
+    assert widths == [[4, 4, 4], [E, E, E]]

@@ -1,6 +1,7 @@
 """The one epoch loop: early stopping, best weights, repeatability, joint and single training."""
 
 import copy
+import dataclasses
 import math
 from collections.abc import Iterator
 
@@ -12,6 +13,7 @@ from cmust.errors import CityError, RunError
 from cmust.model import forecast
 from cmust.model.losses import loss_terms
 from cmust.rolling import Lesson, Phase, Star, Trainer, adapt_plan, update_plan
+from cmust.windows import make_windows
 from tests.rolling.tiny import small_city, tiny_city, tiny_task, tiny_trainer
 
 
@@ -298,6 +300,27 @@ def test_bf16_is_close(scheme: str) -> None:
     for one, two in pairs:
         assert two["train_loss"] == pytest.approx(one["train_loss"], rel=0.03)
         assert two["validation_loss"] == pytest.approx(one["validation_loss"], rel=0.03)
+
+
+@pytest.mark.parametrize("by", ["forecast", "objective"])
+def test_in_bf16_the_data_stay_as_they_are(by: str) -> None:
+    """Of 1013.2 hPa bf16 would make 1012: only what the network computes is in bf16."""
+    task = tiny_task("pressure", steps=168)
+    city = tiny_city(dataclasses.replace(task, values=task.values * 0.1 + 1013))
+    seen = []
+
+    def look(trunk, head, inputs, *more):
+        seen.append(torch.cat([inputs.values, *more[:1]], dim=1))
+        made = forecast(trunk, head, inputs)
+        assert torch.is_autocast_enabled("cpu")
+        return more[-1](made) if more else made
+
+    lesson = Lesson("huber", **{by: look})
+    training = {"precision": "bf16-mixed", "start_epochs": 1}
+    tiny_trainer(city, "alone", training=training, lesson=lambda phase: lesson).run()
+    values = torch.cat([each.flatten() for each in seen])
+    known = make_windows(city, "purged", 4, 3)["pressure"].values.flatten()
+    assert len(values) > 1000 and set(values.tolist()) <= set(known.tolist())
 
 
 def test_a_plan_may_begin_at_given_weights_whose_frozen_part_is_held() -> None:

@@ -185,9 +185,9 @@ class STEP(nn.Module):
         """The forecast's loss, and the learned graph's distance from the nearest neighbours: less every 6 epochs."""
         states, logits = self.states(batch.seen), self.learner()
         near = self.nearest(states)
-        edge = logits.softmax(-1)[..., 0].expand_as(near)
-        weight = 1 / (batch.epoch // 6 + 1)
-        return score(self.forecast(batch.seen, states, logits)) + weight * functional.binary_cross_entropy(edge, near)
+        edge = (logits[..., 0] - logits[..., 1]).expand_as(near)  # its sigmoid is the softmax of both
+        distance = functional.binary_cross_entropy_with_logits(edge, near)
+        return score(self.forecast(batch.seen, states, logits)) + distance / (batch.epoch // 6 + 1)
 
 
 def _layer(width: int) -> nn.TransformerEncoderLayer:

@@ -12,6 +12,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
 
+import torch
+
 from cmust.errors import ConfigError
 from cmust.files import write_text
 from cmust.rolling import Phase
@@ -51,7 +53,9 @@ class Stopwatch:
         self._began = time.perf_counter()
 
     def update(self, phase: Phase, epoch: int) -> None:
-        """Note the time."""
+        """Note the time, when what was asked of a GPU is done."""
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
         self._updates.append(time.perf_counter())
 
     def event(self, event: dict[str, Any]) -> None:

@@ -48,7 +48,8 @@ class Embedding(nn.Module):
     def clock(self, slot: Tensor, dow: Tensor, stamp: Tensor) -> Tensor:
         """Slots ``(B, T)``, days ``(B, T)`` and timestamp numbers ``(B, T, 6)`` to ``(B, T, 1, d_t)``."""
         if not self.dates:
-            stamp = stamp * stamp.new_tensor([0, 0, 1, 1, 1, 0])  # month, day and years tell single days apart
+            # month, day and years tell single days apart
+            stamp = torch.cat((torch.zeros_like(stamp[..., :2]), stamp[..., 2:5], torch.zeros_like(stamp[..., 5:])), -1)
         parts = (self.timestamp(stamp), self.time_of_day(slot), self.day_of_week(dow))
         return self.time(torch.cat(parts, dim=-1)).unsqueeze(2)  # type: ignore[no-any-return]
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any
 
 import torch
 from lightning_fabric import Fabric
@@ -26,9 +25,12 @@ class Ensemble(nn.Module):
         self.trunk = trunk
         self.heads = nn.ModuleDict(heads)
 
-    def forward(self, task: str, compute: Callable[..., Tensor], *of: Any) -> Tensor:
-        """What ``compute`` makes of trunk, head of ``task`` and the rest: a forecast, or an objective."""
-        return compute(self.trunk, self.heads[task], *of)
+    def forward(self, task: str, compute: Callable[[nn.Module, nn.Module], Tensor]) -> Tensor:
+        """What ``compute`` makes of the trunk and the head of ``task``: a forecast, or an objective.
+
+        The data are in ``compute``: tensors that are handed to a module Fabric makes bf16, where 1013.2 hPa are 1012.
+        """
+        return compute(self.trunk, self.heads[task])
 
 
 class Losses:
@@ -93,11 +95,11 @@ class Losses:
 
     def of_validation(self, phase: Phase, network: nn.Module, task: str, epoch: int) -> float:
         """The mean loss over the validation windows of a task; gradients are the caller's to switch off."""
-        sums = torch.zeros(2, dtype=torch.float64)
+        sums = torch.zeros(2, dtype=torch.float64, device=self._fabric.device)
         mine = self._validating(task)[self._fabric.global_rank :: self._fabric.world_size]
         for starts in mine.split(self._pass_size(task)):
             total, count = self._terms(phase, network, task, starts, epoch)
-            sums += torch.stack((total.double(), count.double())).cpu()
+            sums += torch.stack((total.double(), count.double()))
         if self._fabric.world_size > 1:
             sums = self._everyone(sums)
         return (sums[0] / sums[1].clamp(min=1)).item()
@@ -111,22 +113,24 @@ class Losses:
         windows, lesson = self._windows[task], self._lessons[phase.name]
         inputs, (truth, valid) = windows.inputs(starts), self._targets(task, starts, nodes)
 
-        def terms(forecast: Tensor) -> tuple[Tensor, Tensor]:
-            total, count = loss_terms(lesson.loss, forecast, truth, valid, windows.scaler.std)
+        def terms(made: Tensor) -> tuple[Tensor, Tensor]:
+            total, count = loss_terms(lesson.loss, made, truth, valid, windows.scaler.std)
             if lesson.loss == "masked_mae" and len(phase.tasks) > 1:
                 total = total / windows.scaler.std.mean()  # original units of different tasks do not add up
             return total, count
 
-        def score(forecast: Tensor) -> Tensor:
-            total, count = terms(forecast)
+        def score(made: Tensor) -> Tensor:
+            total, count = terms(made)
             return total / count.clamp(min=1)
 
         by_forecast = lesson.objective is None or not network.training
         if lesson.forecast is not None and by_forecast:
-            compute = lesson.forecast if nodes is None else partial(lesson.forecast, nodes=nodes)
-            return terms(network(task, compute, inputs))
+            forecast = lesson.forecast if nodes is None else partial(lesson.forecast, nodes=nodes)
+            return terms(network(task, lambda trunk, head: forecast(trunk, head, inputs)))
+        objective = lesson.objective
+        assert objective is not None  # a lesson has one or the other
         count = counted(lesson.loss, truth, valid).sum()
-        return network(task, lesson.objective, inputs, truth, epoch, score) * count, count
+        return network(task, lambda trunk, head: objective(trunk, head, inputs, truth, epoch, score)) * count, count
 
     def _validating(self, task: str) -> Tensor:
         """Starts of the windows that tell epochs apart: all of the validation part, or as many as are wanted of it."""

@@ -113,11 +113,10 @@ class Stability:
 
     @staticmethod
     def _share(masks: Iterable[Tensor]) -> float:
-        total = frozen = 0
-        for mask in masks:
-            total += mask.numel()
-            frozen += int(mask.sum())
-        return frozen / total if total else 0.0
+        masks = list(masks)
+        total = sum(mask.numel() for mask in masks)
+        frozen = sum((mask.sum() for mask in masks), start=torch.tensor(0))
+        return int(frozen) / total if total else 0.0
 
     def state(self) -> dict[str, Tensor]:
         """Everything as flat tensors, for a checkpoint."""

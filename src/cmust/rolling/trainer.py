@@ -1,7 +1,7 @@
 """One epoch loop for everything: the rolling scheme, one task alone, all tasks jointly.
 
 Runs on Lightning Fabric: CPU or GPU, fp32 or bf16, one process or several. Every epoch draws its randomness from (seed,
-phase, epoch, rank), so that a run resumed at any epoch repeats the uninterrupted one bit for bit on one machine.
+phase, epoch, rank), so that a run resumed at any epoch repeats the uninterrupted one bit for bit on one machine's CPU.
 """
 
 import copy
@@ -288,7 +288,7 @@ class Trainer:
     def _train_epoch(self, phase: Phase, network: _FabricModule, optimizer: Any, hold: Hold) -> float:
         """One pass; the mean loss over its updates."""
         network.train()
-        losses = torch.zeros(())
+        losses = torch.zeros((), device=self.fabric.device)
         steps = self._batches.per_epoch(phase)
         epoch = self.state.epoch
         torch.manual_seed(derive_seed(self.config.seed, phase, epoch, self.fabric.global_rank))  # of dropout
@@ -303,7 +303,7 @@ class Trainer:
                 torch.nn.utils.clip_grad_norm_([parameter for _, parameter in self._trained], self.config.clip)
             optimizer.step()
             hold.restore()
-            losses += loss.cpu()
+            losses += loss
             self.state.updates += 1
             self._on_update(phase, epoch + 1)
         return losses.item() / steps
