@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from cmust import Forecaster, evaluate
+from cmust.errors import ConfigError
 from cmust.naive import NAIVE
 from cmust.windows import make_windows
 from tests.rolling.tiny import small_city, tiny_fit
@@ -24,8 +25,9 @@ def run(request, tmp_path_factory) -> Path:
 @pytest.mark.parametrize("part", ["test", "validation"])
 def test_scores_by_predicting_every_window(run: Path, part) -> None:
     city = small_city()
+    of_test = evaluate(run, city, command="test")
     evaluation = evaluate(run, city, part=part, batch_size=5, command="test")
-    assert json.loads((run / "evaluation.json").read_text()) == evaluation
+    assert json.loads((run / "evaluation.json").read_text())["part"] == of_test["part"] == "test"
     assert evaluation["protocol"] == run.name and evaluation["part"] == part
     forecaster = Forecaster.load(run)
     for name, task in city.tasks.items():
@@ -42,6 +44,11 @@ def test_scores_by_predicting_every_window(run: Path, part) -> None:
         scores = found["systems"]["cmust"]
         np.testing.assert_allclose(scores["per_horizon"]["plain_mae"], [np.mean(part) for part in errors], rtol=1e-4)
         assert scores["plain"]["mae"] == pytest.approx(np.mean(np.concatenate(errors)), rel=1e-4)
+
+
+def test_a_part_that_there_is_not(run: Path) -> None:
+    with pytest.raises(ConfigError, match="no part 'val'; choose among train, validation, test"):
+        evaluate(run, small_city(), part="val")  # type: ignore[arg-type]
 
 
 def test_pictures_hold_truth_and_the_forecasts_of_those_times(run: Path) -> None:

@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 import xarray as xr
@@ -169,6 +170,18 @@ def test_what_does_not_fit_is_refused(forecaster: Forecaster) -> None:
         forecaster.predict(city.with_task(tiny_task("trips", channels=2)), "trips")
     with pytest.raises(CityError, match=r"has 3 steps before.*needs 4"):
         forecaster.predict(city.with_task(tiny_task("trips", steps=3)), "trips")
+    with pytest.raises(CityError, match=r"has unit dozen, the run was trained on trips"):
+        forecaster.predict(city.with_task(replace(task, unit="dozen")), "trips")
+    with pytest.raises(CityError, match=r"keeps the time of Europe/Berlin, the run was trained on that of UTC"):
+        forecaster.predict(replace(city, timezone="Europe/Berlin"), "trips")
+
+
+@pytest.mark.parametrize(
+    "at", ["2024-03-08T05:00+01:00", "2024-03-08T04:00Z", pd.Timestamp("2024-03-08T04:00", tz="UTC")]
+)
+def test_a_time_of_a_zone_is_not_a_local_one(forecaster: Forecaster, at) -> None:
+    with pytest.raises(CityError, match="is a time of a zone; give the local time of the city"):
+        forecaster.predict(two_tasks(), "trips", at=at)
 
 
 @pytest.mark.parametrize(

@@ -82,6 +82,16 @@ def test_a_task_without_a_window_is_left_out_and_named(run: Path) -> None:
     assert validation.left_out["visits"].endswith("give later data, or take the test part")
 
 
+def test_a_task_without_an_observation_to_score_is_left_out_and_named(run: Path) -> None:
+    visits = grown().tasks["visits"]
+    values = visits.values.copy()
+    values[168:] = np.nan
+    tail = grown().with_task(replace(visits, values=values)).select(time=slice("2024-03-18", None))
+    evaluation = evaluate(run, tail)
+    assert list(evaluation["tasks"]) == ["trips"]
+    assert evaluation["left_out"]["visits"].startswith("every target of task 'visits' in the test part is missing")
+
+
 @pytest.mark.parametrize("options", [[], ["--markdown"]])
 def test_the_command_names_what_is_left_out(run: Path, tmp_path: Path, options: list[str]) -> None:
     early = small_city().tasks["visits"].select(time=slice(None, "2024-03-12"))

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from cmust.city import City
+from cmust.errors import ConfigError
 from cmust.files import atomic_path, write_text
 from cmust.forecaster import Forecaster
 from cmust.identity import describe_city
@@ -18,7 +19,7 @@ from cmust.machine import provenance
 from cmust.metrics import Scores
 from cmust.run import Run
 from cmust.unseen import windows_to_score
-from cmust.windows import Part, Windows
+from cmust.windows import PARTS, Part, Windows
 
 SYSTEM = "cmust"
 SCHEMA = 1
@@ -34,13 +35,14 @@ def evaluate(
     progress: Callable[[str, int, int], None] = lambda task, done, windows: None,
     command: str | None = None,
 ) -> dict[str, Any]:
-    """Score a finished run and the naive forecasts; write ``evaluation.json`` and ``evaluation_sample.npz`` into the
-    run.
+    """Score a finished run and the naive forecasts; of the test part write ``evaluation.json`` and
+    ``evaluation_sample.npz`` into the run.
 
     Args:
         run: a finished run folder.
         city: the one it was trained on, or later data of it (see :mod:`cmust.unseen`).
-        part: which windows.
+        part: which windows. The scores of ``train`` and ``validation``, which had a say in the model, are returned
+            only; the weekly average of the training part holds the very targets there.
         batch_size: windows at a time; memory grows with it.
         sample_steps: the last so many steps of the part are kept for pictures.
         progress: called with task, windows done and windows in all.
@@ -50,8 +52,11 @@ def evaluate(
         What ``evaluation.json`` holds (docs/architecture.md).
 
     Raises:
+        ConfigError: there is no such part.
         RunError: the run is not finished, was trained on another city, or there is no window to score.
     """
+    if part not in PARTS:
+        raise ConfigError(f"there is no part {part!r}; choose among {', '.join(PARTS)}")
     folder = Run(run)
     version, _ = folder.pointer()
     forecaster = Forecaster.load(run, version)
@@ -83,6 +88,8 @@ def evaluate(
         "tasks": tasks,
         "left_out": to_score.left_out,
     }
+    if part != "test":
+        return evaluation
     with atomic_path(folder.folder / "evaluation_sample.npz") as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, **sample)
     write_text(folder.evaluation_file, json.dumps(evaluation, indent=1) + "\n")

@@ -80,10 +80,23 @@ class Forecaster:
         (``about["reads"]``) finds it there.
 
         Raises:
-            CityError: the city does not have it.
+            CityError: the city does not have it, or keeps the time of another zone.
         """
+        self.check_zone(city)
         reads = self.tasks[name].about.get("reads", name) if name in self.tasks else name
         return city.task(name) if name in city.tasks or reads == name else replace(city.task(reads), name=name)
+
+    def check_zone(self, city: City) -> None:
+        """Refuse a city whose clock is not that of the training city: every hour would be taken for another.
+
+        Raises:
+            CityError: it is not.
+        """
+        if city.timezone != self.city["timezone"]:
+            raise CityError(
+                f"city {city.name!r} keeps the time of {city.timezone}, the run was trained on that of "
+                f"{self.city['timezone']}; give the data in the local time of {self.city['timezone']}, and say so"
+            )
 
     def tasks_in(self, city: City) -> tuple[str, ...]:
         """The tasks of this run that a city has the data of. Where several tasks read one task's data, at different
@@ -101,7 +114,7 @@ class Forecaster:
         """The windows of a task's data as its model sees them, without a split.
 
         Raises:
-            CityError: its nodes, interval or channels are not those the model was trained on.
+            CityError: its nodes, interval, channels or unit are not those the model was trained on.
         """
         model = self.model(task.name)
         about = model.about
@@ -109,6 +122,7 @@ class Forecaster:
             ("nodes", list(task.nodes), about["nodes"]),
             ("interval", task.interval, about["interval"]),
             ("channels", list(task.channels), about["channels"]),
+            ("unit", task.unit, about["unit"]),
         ):
             if found != expected:
                 raise CityError(

@@ -7,6 +7,7 @@ nodes miss how much is said with every forecast.
 Shapes: T input steps, F forecast steps, N nodes, C channels.
 """
 
+import warnings
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -88,10 +89,16 @@ def seconds_after(task: Task, moment: str | np.datetime64) -> int:
     """Seconds from the first step of a task to a local time.
 
     Raises:
-        CityError: it is no time.
+        CityError: it is no time, or one of a time zone.
     """
     try:
-        wanted = np.array([moment], dtype="datetime64[s]")[0]
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # NumPy makes UTC of a time with an offset, and only warns
+            wanted = np.array([moment], dtype="datetime64[s]")[0]
+    except UserWarning as error:
+        raise CityError(
+            f"{moment} is a time of a zone; give the local time of the city without one, like 2019-03-20T08:00"
+        ) from error
     except ValueError as error:
         raise CityError(f"{moment!r} is not a time; write it like 2019-03-20T08:00") from error
     if np.isnat(wanted):

@@ -51,7 +51,13 @@ def windows_to_score(forecaster: Forecaster, city: City, part: Part) -> ToScore:
         split, kind = _as_trained(forecaster, task), forecaster.protocol
         if split is None:
             split, kind = Split({"test": _later(forecaster, task)}, 0), LATER
-        if len(split.starts.get(part, ())):
+        starts = split.starts.get(part, torch.empty(0))
+        if len(starts) and not _observed(windows[name], starts):
+            left_out[name] = (
+                f"every target of task {name!r} in the {part} part is missing, up to {task.time[-1]}; give data with "
+                f"observations there"
+            )
+        elif len(starts):
             found[name], splits[name] = replace(windows[name], split=split), kind
         else:
             remedy = "give later data" if part == "test" else "give later data, or take the test part"
@@ -63,6 +69,12 @@ def windows_to_score(forecaster: Forecaster, city: City, part: Part) -> ToScore:
         first = next(iter(left_out.values()))
         raise RunError(f"city {city.name!r} has no window to score in its {part} part: {first}")
     return ToScore(found, splits, left_out)
+
+
+def _observed(windows: Windows, starts: torch.Tensor) -> bool:
+    """Whether a target of the windows that start at ``starts``, ascending and in a row, is there."""
+    first, last = int(starts[0]) + windows.input_steps, int(starts[-1]) + windows.input_steps + windows.horizon
+    return bool(windows.valid[first:last].any())
 
 
 def _all_as_trained(forecaster: Forecaster, city: City, windows: dict[str, Windows]) -> ToScore:

@@ -157,7 +157,7 @@ def make_windows(city: City, protocol: Protocol, input_steps: int = 12, horizon:
     """
     slots = 86_400 // city.interval
     reference = min(task.time[0] for task in city.tasks.values())
-    cuts = common_cuts(city) if protocol == "purged" else None
+    splits = city_splits(city, protocol, input_steps, horizon)
     lon = np.concatenate([task.lon for task in city.tasks.values()])
     lat = np.concatenate([task.lat for task in city.tasks.values()])
     frame = Frame.of(lon, lat)
@@ -166,12 +166,22 @@ def make_windows(city: City, protocol: Protocol, input_steps: int = 12, horizon:
             task,
             calendar(task.time, slots, reference),
             frame,
-            split_windows(task, cuts, input_steps, horizon),
+            splits[name],
             input_steps,
             horizon,
         )
         for name, task in city.tasks.items()
     }
+
+
+def city_splits(city: City, protocol: Protocol, input_steps: int = 12, horizon: int = 12) -> dict[str, Split]:
+    """The split of every task of a city.
+
+    Raises:
+        CityError: a part of a task would be empty.
+    """
+    cuts = common_cuts(city) if protocol == "purged" else None
+    return {name: split_windows(task, cuts, input_steps, horizon) for name, task in city.tasks.items()}
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -45,7 +46,7 @@ def trained(city: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.set_num_threads(1)
     folder = tmp_path_factory.mktemp("runs") / "tiny"
     output = run("train", city, folder, *SMALL, "--set=training.start_epochs=2")
-    assert "5 phases, at most 12 updates" in output
+    assert re.search(r"crowd_in: windows \d+ train, \d+ validation, \d+ test\n.*\n5 phases, at most 12 updates", output)
     assert "start crowd_in, epoch 2 of 2" in output and "33 % done" in output
     assert output.count("\ndone: ") == 5
     assert "\x1b" not in output and "\r" not in output
@@ -185,8 +186,9 @@ def test_evaluate_prints_what_it_writes(city: Path, trained: Path) -> None:
     evaluation = json.loads((trained / "evaluation.json").read_text())
     assert list(evaluation["tasks"]) == ["crowd_in", "taxi_pickup"]
     assert "test part" in output and "weekly average" in output
-    run("evaluate", trained, city, "--part", "validation")
-    assert json.loads((trained / "evaluation.json").read_text())["part"] == "validation"
+    shown = run("evaluate", trained, city, "--part", "validation")
+    assert "validation part" in shown and "wrote" not in shown
+    assert json.loads((trained / "evaluation.json").read_text()) == evaluation
 
 
 def test_forecast_writes_what_the_forecaster_says(city: Path, trained: Path, tmp_path: Path) -> None:

@@ -382,6 +382,7 @@ def test_another_adaptation_begins_anew(run: Path) -> None:
         (city_of, "bikes", {"like": "metro"}, RunError, "no task 'metro'"),
         (lambda: city_of(interval=3600), "bikes", {"like": "trips"}, ConfigError, "interval 3600 instead of 7200"),
         (lambda: city_of(channels=2), "bikes", {"like": "trips"}, ConfigError, "channels"),
+        (lambda: replace(city_of(), timezone="Asia/Tokyo"), "bikes", {}, CityError, "keeps the time of Asia/Tokyo"),
         (lambda: city_of(steps=9), "bikes", {}, CityError, "has 9 steps of history"),
         (city_of, "bikes", {"until": "2020-01-01"}, CityError, "no step lies in"),
         (city_of, "bikes", {"until": "soon"}, CityError, "not a time"),

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from cmust.training import Watcher
 
 T = TypeVar("T")
+Opening = Callable[[Console], None]
 
 
 class Course:
@@ -58,13 +59,14 @@ class Course:
 class BarWatcher:
     """A bar over all updates, and a line for every phase that ended."""
 
-    def __init__(self, progress: Progress) -> None:
-        self._progress = progress
+    def __init__(self, progress: Progress, opening: Opening) -> None:
+        self._progress, self._opening = progress, opening
         self._bar: TaskID | None = None
         self._course: Course | None = None
 
     def plan(self, phases: list[Phase], updates: list[int]) -> None:
         """Show the bar."""
+        self._opening(self._progress.console)
         self._course = Course(phases, updates)
         self._bar = self._progress.add_task("training", total=self._course.total, left="", losses="")
 
@@ -93,13 +95,14 @@ class BarWatcher:
 class LineWatcher:
     """A plain line for every epoch and every phase that ended."""
 
-    def __init__(self, console: Console) -> None:
-        self._console = console
+    def __init__(self, console: Console, opening: Opening) -> None:
+        self._console, self._opening = console, opening
         self._course: Course | None = None
         self._epochs: dict[str, int] = {}
 
     def plan(self, phases: list[Phase], updates: list[int]) -> None:
         """Say what is to be done."""
+        self._opening(self._console)
         self._course = Course(phases, updates)
         self._epochs = {phase.name: phase.epochs for phase in phases}
         self._say(f"{_counted(len(phases), 'phase')}, at most {_counted(self._course.total, 'update')}")
@@ -127,11 +130,11 @@ class LineWatcher:
 
 
 @contextmanager
-def training_watcher() -> Iterator[Watcher]:
-    """What shows the progress of training."""
+def training_watcher(opening: Opening = lambda console: None) -> Iterator[Watcher]:
+    """What shows the progress of training; ``opening`` prints what it begins with."""
     console = Console(stderr=True)
     if not console.is_terminal:
-        yield LineWatcher(console)
+        yield LineWatcher(console, opening)
         return
     columns = (
         TextColumn("{task.description}"),
@@ -139,7 +142,7 @@ def training_watcher() -> Iterator[Watcher]:
         TextColumn("{task.percentage:>3.0f} %  {task.fields[left]}\n{task.fields[losses]}"),
     )
     with Progress(*columns, console=console, expand=True) as progress:
-        yield BarWatcher(progress)
+        yield BarWatcher(progress, opening)
 
 
 @contextmanager

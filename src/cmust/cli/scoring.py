@@ -26,7 +26,10 @@ def evaluate(
     city: CityFile,
     part: Annotated[
         Literal["train", "validation", "test"] | None,
-        typer.Option(help="Which windows; test when not given.", show_default=False),
+        typer.Option(
+            help="Which windows; test when not given. The others, which had a say in the model, are only shown.",
+            show_default=False,
+        ),
     ] = None,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print the table as Markdown.")] = False,
     rolling_origin: Annotated[
@@ -48,7 +51,8 @@ def evaluate(
 ) -> None:
     """Score a finished run beside the naive forecasts.
 
-    Writes evaluation.json and evaluation_sample.npz into the run folder; with `--rolling-origin`, backtest.json.
+    Writes evaluation.json and evaluation_sample.npz (of the test part) into the run folder; with `--rolling-origin`,
+    backtest.json.
 
     Examples:
 
@@ -83,7 +87,8 @@ def evaluate(
     fitting = METRICS if console.width >= WIDE else (PLAIN_MAE, MASKED_MAE)
     console.print(score_table(evaluation, fitting))
     print_left_out(evaluation["left_out"], console)
-    typer.echo(f"wrote {run / 'evaluation.json'}{_look(run)}")
+    if evaluation["part"] == "test":
+        typer.echo(f"wrote {run / 'evaluation.json'}{_look(run)}")
 
 
 def _backtest(run: Path, city: Path, since: str | None, until: str | None, holidays: str | None) -> None:

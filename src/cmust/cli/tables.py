@@ -1,16 +1,46 @@
-"""Tables of calibration and of rolling-origin evaluation in a terminal."""
+"""What training begins with, tables of calibration and of rolling-origin evaluation, in a terminal."""
 
 from collections.abc import Iterable
 from typing import Any
 
+import numpy as np
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from cmust.city import City
+from cmust.city.task import shorten
 from cmust.report.scores import NOTHING, label, show_number
+from cmust.settings import Settings
+from cmust.windows import PARTS, city_splits
 
 SHOWN = ("cmust", "weekly_average", "scaled_weekly_average", "weekly_profile")
+
+
+LITTLE = 0.35
+"""Half of the share of its windows that a task usually learns from."""
+
+
+def print_parts(city: City, settings: Settings, console: Console) -> None:
+    """A line per task: its windows in each part; and what is wrong with them."""
+    network = settings.network
+    city = city.select(tasks=settings.tasks or list(city.tasks))
+    for name, split in city_splits(city, settings.protocol, network.input_steps, network.horizon).items():
+        counts = {part: len(split.starts[part]) for part in PARTS}
+        lines = [f"{name}: windows " + ", ".join(f"{count:,} {part}" for part, count in counts.items())]
+        if counts["train"] < LITTLE * sum(counts.values()):
+            lines.append(
+                f"{name}: learns from few of its windows, since all tasks are cut at one time, by the span they share; "
+                f"give tasks of one span, or take the protocol published"
+            )
+        task = city.task(name)
+        unknown = np.isnan(task.values[: split.train_steps]).all(axis=(0, 2))
+        if unknown.any():
+            nodes = shorten(np.array(task.nodes)[unknown].tolist())
+            lines.append(f"{name}: has no observation to learn from at {nodes}: forecasts there are of no known place")
+        for line in lines:
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def coverage_table(result: dict[str, Any]) -> Table:

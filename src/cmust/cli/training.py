@@ -48,13 +48,15 @@ def train(
     """
     from cmust import fit, open_city
     from cmust.cli.progress import training_watcher
+    from cmust.cli.tables import print_parts
     from cmust.settings import make_settings
 
     settings = _settings(config, changes or [], preset=preset, scheme=scheme, protocol=protocol, tasks=tasks)
-    make_settings(**settings)  # an unknown setting is no argument of fit either
-    with training_watcher() as watcher:
+    chosen = make_settings(**settings)  # an unknown setting is no argument of fit either
+    data = open_city(city)
+    with training_watcher(lambda console: print_parts(data, chosen, console)) as watcher:
         fit(
-            open_city(city),
+            data,
             run,
             accelerator=accelerator,
             devices=int(devices) if devices.isdecimal() else devices,

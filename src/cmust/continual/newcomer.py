@@ -125,6 +125,7 @@ def _misfit(model: TaskModel, data: Task) -> str:
     for label, found, expected in (
         ("interval", data.interval, model.about["interval"]),
         ("channels", list(data.channels), model.about["channels"]),
+        ("unit", data.unit, model.about["unit"]),
     ):
         if found != expected:
             return f"{label} {found} instead of {expected}"
@@ -135,9 +136,10 @@ def prepare(forecaster: Forecaster, city: City, wish: Wish, seed: int) -> Newcom
     """Make a task ready for training.
 
     Raises:
-        CityError: its history is too short, or ``until`` lies outside of it.
+        CityError: its history is too short, ``until`` lies outside of it, or the city keeps the time of another zone.
         ConfigError: the prompts of the task it is to be like cannot be given to other places.
     """
+    forecaster.check_zone(city)
     config = forecaster.config
     task = replace(city.task(wish.task), name=wish.name)
     if wish.until is not None:
