@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from cmust.model import Head, Inputs, Trunk, forecast, model_config
+from cmust.model import MSTI, Head, Inputs, Slices, Trunk, forecast, model_config
 from cmust.prompts import FreePrompt, NoPrompt, SummaryPrompt
 from tests.rolling.tiny import SIZES
 
@@ -292,3 +292,40 @@ def test_a_share_of_no_windows_has_gradients_of_zero(preset: str) -> None:
     trunk.train()
     forecast(trunk, head, none).sum().backward()
     assert all(weight.grad is None or not weight.grad.any() for weight in trunk.parameters())
+
+
+# ------------------------------------------------------------------ what does not fit
+
+
+@pytest.mark.parametrize("preset", ["paper", "tuned"])
+def test_what_the_trunk_was_not_made_for_is_named(preset: str) -> None:
+    trunk, head, inputs = parts(model_config(preset, **SIZES), channels=(1, 3))
+    per_channel = 2 if preset == "tuned" else 1
+    _, two, of_two = parts(trunk.config, of=2)
+    *_, other_nodes = parts(trunk.config, nodes=7)
+    short = inputs._replace(**{name: getattr(inputs, name)[:, 1:] for name in ("values", "slot", "dow", "stamp")})
+    short = short._replace(average=inputs.average[:, 1:])
+    for arguments, message in (
+        ((two, of_two), "C = 1 or 3 channels, not 2"),
+        ((head, of_two), "the head was made for a task of C = 1 channels, not 2"),
+        ((two, inputs), "the head was made for a task of C = 2 channels, not 1"),
+        ((head, short), "T = 4 input steps, not 3"),
+        ((head, other_nodes), "the prompt is of 5 nodes, the windows are of 7"),
+        ((head, inputs, torch.zeros(1, 5, 9)), "prompts of width d_p = 4, not 9"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            forecast(trunk, *arguments)
+    features = torch.zeros(3, 4, 5, 5)
+    context = (inputs.slot, inputs.dow, inputs.stamp, inputs.place, head.prompt())
+    known = f"K = {per_channel} or {3 * per_channel} features"
+    with pytest.raises(ValueError, match=rf"{known} of a node and step \({per_channel} per channel\), not 5"):
+        trunk(features, *context, 1)
+
+
+def test_the_block_alone_takes_slices_and_gives_the_representation() -> None:
+    config = model_config("paper", **SIZES)
+    block = MSTI(config)
+    widths = (config.d_obs, config.d_s, config.d_t, config.d_p)
+    lengths = ((4, 5), (1, 5), (4, 1), (1, 5))  # steps and nodes: no context varies along both
+    slices = Slices(*(torch.randn(2, *length, width) for length, width in zip(lengths, widths, strict=True)))
+    assert block(slices).shape == (2, 4, 5, config.d_h)

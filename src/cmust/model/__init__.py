@@ -2,13 +2,16 @@
 
 from cmust.model.attention import record_attention
 from cmust.model.config import PRESETS, ModelConfig, model_config
+from cmust.model.msti import MSTI, Slices
 from cmust.model.network import Head, Inputs, Trunk, at_nodes, channel_counts, forecast
 
 __all__ = [
+    "MSTI",
     "PRESETS",
     "Head",
     "Inputs",
     "ModelConfig",
+    "Slices",
     "Trunk",
     "at_nodes",
     "channel_counts",

@@ -67,7 +67,11 @@ class Trunk(nn.Module):
     ) -> Tensor:
         """Standardised features ``(B, T, N, K)``, clock, place and prompt ``(T or 1, N, d_p)`` to ``(B, F, N, C)``,
         standardised.
+
+        Raises:
+            ValueError: steps, features, channels or prompt are not those the trunk was made for.
         """
+        self._check(features, prompt, channels)
         embedding = self.embedding
         slices = Slices(
             o=embedding.observe(features, slot, dow),
@@ -81,6 +85,31 @@ class Trunk(nn.Module):
             if index + 1 < len(self.blocks):
                 slices = Slices(*h.split(widths, dim=-1))
         return self.fusion[str(channels)](h)  # type: ignore[no-any-return]
+
+    def _check(self, features: Tensor, prompt: Tensor, channels: int) -> None:
+        """Name what does not fit, which otherwise fails deep inside. Sizes of the free axes are compared with each
+        other before they are with 1, so that ``torch.export`` leaves them free.
+        """
+        config, (_, steps, nodes, width) = self.config, features.shape
+        if steps != config.input_steps:
+            raise ValueError(f"the trunk was made for windows of T = {config.input_steps} input steps, not {steps}")
+        if str(channels) not in self.fusion:
+            raise ValueError(f"the trunk was made for tasks of C = {_listed(self.fusion)} channels, not {channels}")
+        if str(width) not in self.embedding.observation:
+            known, per_channel = _listed(self.embedding.observation), 2 if config.seasonal else 1
+            raise ValueError(
+                f"the trunk was made for K = {known} features of a node and step ({per_channel} per channel), "
+                f"not {width}"
+            )
+        if prompt.shape[-1] != config.d_p:
+            raise ValueError(f"the trunk was made for prompts of width d_p = {config.d_p}, not {prompt.shape[-1]}")
+        if prompt.shape[-2] != nodes and prompt.shape[-2] != 1:
+            raise ValueError(f"the prompt is of {prompt.shape[-2]} nodes, the windows are of {nodes}")
+
+
+def _listed(counts: nn.Module) -> str:
+    """``1 or 2``: what a trunk has layers for."""
+    return " or ".join(name for name, _ in counts.named_children())
 
 
 class Head(nn.Module):
@@ -158,8 +187,13 @@ def forecast(
         prompt: ``(T or 1, N, d_p)``; the head's own when not given.
         nodes: ``(K,)`` indices of the nodes that are forecast, and that see each other, ``(B, F, K, C)``; all when not
             given. The city's level is that of all nodes in any case.
+
+    Raises:
+        ValueError: steps, channels or prompt are not those that trunk and head were made for.
     """
     channels = inputs.values.shape[-1]
+    if channels != len(head.mean):
+        raise ValueError(f"the head was made for a task of C = {len(head.mean)} channels, not {channels}")
     prompt = at_nodes(head.prompt() if prompt is None else prompt, nodes)
     context = (inputs.slot, inputs.dow, inputs.stamp, at_nodes(inputs.place, nodes), prompt, channels)
     values = at_nodes(inputs.values, nodes)
