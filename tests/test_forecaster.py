@@ -42,6 +42,13 @@ def test_what_fit_returns_is_what_is_on_disk(tmp_path: Path, forecaster: Forecas
         xr.testing.assert_identical(returned.predict(two_tasks(), task), forecaster.predict(two_tasks(), task))
 
 
+def test_it_is_shown_in_a_line_for_each_task(run: Path, forecaster: Forecaster) -> None:
+    first, trips, visits = repr(forecaster).splitlines()
+    assert first == f"<Forecaster of city tiny: preset paper, 4 steps to 3, at {run}"
+    assert trips.startswith("  <TaskModel trips: 3 nodes x 1 channels, every 7200 s, seen 2024-03-04T00:00:00 to 2024-")
+    assert visits.startswith("  <TaskModel visits: 4 nodes x 2 channels, every 14400 s, seen 2024-03-04T00:00:00 to ")
+
+
 @pytest.mark.parametrize("task", ["trips", "visits"])
 def test_at_a_past_time_it_is_the_evaluations_forecast(forecaster: Forecaster, task: str) -> None:
     city = two_tasks()

@@ -63,6 +63,16 @@ class Forecaster:
     record: dict[str, Any] = field(default_factory=dict)
     home: Path | None = None
 
+    def __repr__(self) -> str:
+        """A line for the whole and one for each task; no weights."""
+        steps = f"{self.config.input_steps} steps to {self.config.horizon}"
+        lines = [f"<Forecaster of city {self.city['name']}: preset {self.config.preset}, {steps}, at {self.home}"]
+        for name, about in ((name, model.about) for name, model in self.tasks.items()):
+            seen = f", seen {about['seen']['from']} to {about['seen']['until']}" if "seen" in about else ""
+            sizes = f"{len(about['nodes'])} nodes x {len(about['channels'])} channels"
+            lines.append(f"  <TaskModel {name}: {sizes}, every {about['interval']} s{seen}>")
+        return "\n".join(lines) + ">"
+
     # ------------------------------------------------------------ forecasting
 
     def model(self, task: str) -> TaskModel:

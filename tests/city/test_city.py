@@ -128,3 +128,13 @@ def test_the_hour_that_does_not_exist() -> None:
     assert not nonexistent_times(autumn, "America/New_York").any()  # happens twice, so it exists
     with pytest.raises(CityError, match="time zone 'New York' is not known"):
         nonexistent_times(time, "New York")
+
+
+def test_a_city_and_a_task_are_shown_in_lines_without_their_numbers(city: City) -> None:
+    assert repr(city).splitlines() == [
+        "<City small: zone Europe/Berlin; synthetic; covariates rain, event",
+        "  <Task trips: 6 steps x 3 nodes x 1 channels, every 1800 s, 2020-02-28T22:30:00 to 2020-02-29T01:00:00, "
+        "count, trips / 30 min>",
+        "  <Task speed: 4 steps x 1 nodes x 2 channels, every 3600 s, 2020-01-01T00:00:00 to 2020-01-01T03:00:00, "
+        "speed, km/h>>",
+    ]

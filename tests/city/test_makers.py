@@ -6,6 +6,7 @@ import pytest
 import xarray as xr
 
 from cmust.city import City
+from cmust.city.labels import About, ArrayLabels
 from cmust.errors import CityError
 
 TIME = pd.date_range("2020-01-01", periods=4, freq="30min")
@@ -232,3 +233,9 @@ def array(**changes: Any) -> xr.DataArray:
 def test_bad_xarray(data: xr.DataArray, message: str) -> None:
     with pytest.raises(CityError, match=message):
         City.from_xarray("c", {"trips": data})
+
+
+def test_help_names_every_keyword() -> None:
+    told = City.from_arrays.__doc__ or ""
+    assert [key for key in (*About.__annotations__, *ArrayLabels.__annotations__) if f"``{key}``" not in told] == []
+    assert "mapping by task name where they differ in times" in told and '``timezone`` ("UTC")' in told

@@ -51,6 +51,13 @@ class City:
         """Check the whole; the parts checked themselves."""
         check_city(self)
 
+    def __repr__(self) -> str:
+        """A line for the city and one for each task; no numbers of the data."""
+        about = [f"zone {self.timezone}", *(["synthetic"] if self.synthetic else [])]
+        about += [f"covariates {', '.join(self.covariates)}"] if self.covariates else []
+        lines = [f"<City {self.name}: {'; '.join(about)}", *(f"  {task!r}" for task in self.tasks.values())]
+        return "\n".join(lines) + ">"
+
     @property
     def interval(self) -> int:
         """The finest interval of all tasks, seconds."""
@@ -112,7 +119,33 @@ class City:
 
     @classmethod
     def from_arrays(cls, name: str, values: Mapping[str, Any], **labels: Unpack[ArrayLabels]) -> City:
-        """A city from arrays ``(time, node[, channel])``: see :func:`cmust.city.makers.from_arrays`."""
+        """A city whose tasks share their nodes, from plain arrays.
+
+        Tasks with other nodes: build each :class:`Task` and pass them to :class:`City`, or use :meth:`City.with_task`.
+
+        Args:
+            name: of the city.
+            values: task name to numbers ``(time, node)`` or ``(time, node, channel)``; NaN is missing, zero is data.
+            **labels: keywords only. Needed are
+
+                - ``time`` ``(time,)``: datetime64 or ISO strings, local wall clock, the start of each step; for all
+                  tasks, or a mapping by task name where they differ in times or interval;
+                - ``nodes`` ``(node,)``: unique names;
+                - ``lon``, ``lat`` ``(node,)``: degrees, WGS84.
+
+                Optional are
+
+                - ``interval``: seconds between steps; the distance of a task's first two steps when not given;
+                - ``channels`` ``(channel,)``: names; ``value``, or ``value0``, ``value1`` ... when not given;
+                - ``geometry`` ``(node,)``: a GeoJSON geometry or None for each node;
+                - ``unit`` ("") and ``kind`` ("other": count, speed, risk, concentration or other), for all tasks or a
+                  mapping by task name;
+                - ``timezone`` ("UTC"): IANA name of the zone whose wall clock the times are;
+                - ``synthetic`` (False), ``source`` (""), ``description`` ("").
+
+        Raises:
+            CityError: something does not fit; see :mod:`cmust.city.checks`.
+        """
         from cmust.city.makers import from_arrays
 
         return from_arrays(name, values, **labels)

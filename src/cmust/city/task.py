@@ -72,6 +72,14 @@ class Task:
             _settle(self, "geometry", tuple(self.geometry))
         check_task(self)
 
+    def __repr__(self) -> str:
+        """One line: sizes, interval, span; no numbers of the data."""
+        about = ", ".join(part for part in (self.kind, self.unit) if part)
+        return (
+            f"<Task {self.name}: {self.n_steps} steps x {self.n_nodes} nodes x {self.n_channels} channels, "
+            f"every {self.interval} s, {self.time[0]} to {self.time[-1]}, {about}>"
+        )
+
     @property
     def valid(self) -> npt.NDArray[np.bool_]:
         """Where a value was observed, bool ``(time, node, channel)``."""
