@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from cmust.baselines.scene import Glimpse, Scene, glimpse
 from cmust.baselines.stages import Batch, Stage
+from cmust.errors import ConfigError
 from cmust.model import Inputs
 from cmust.rolling import Lesson, Objective, Phase, TrainingConfig
 from cmust.rolling.lesson import Forecast, Score
@@ -33,10 +34,14 @@ class Scale(nn.Module):
 
 
 def forecaster(system: Callable[[Glimpse], Tensor], scene: Scene) -> Forecast:
-    """``system`` as the epoch loop and the scores take it."""
+    """``system`` as the epoch loop and the scores take it. Another shape than ``(B, F, N, C)`` is a ConfigError."""
 
     def forecast(trunk: Any, head: Scale, inputs: Inputs) -> Tensor:
-        return head.restore(system(head.see(inputs, scene)))
+        made = system(head.see(inputs, scene))
+        if made.shape != inputs.average_ahead.shape:
+            found, wanted = tuple(made.shape), tuple(inputs.average_ahead.shape)
+            raise ConfigError(f"the system forecasts the shape {found}; it has to be (B, F, N, C) = {wanted}")
+        return head.restore(made)
 
     return forecast
 

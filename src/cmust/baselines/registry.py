@@ -11,11 +11,10 @@ from cmust.errors import ConfigError
 class System:
     """A system.
 
-    Its module, of the same name, has ``make(scene)`` and ``TRAINING``, its own settings of training; a classic one has
-    ``best``.
+    Its module has ``make(scene)`` and ``TRAINING``, its own settings of training; a classic one has ``best``.
 
     Attributes:
-        name: of the module.
+        name: of the module, here or, with a dot in it, of a user's own.
         label: for tables.
         source: who published it, where.
         together: takes several tasks at once, as channels of one task on one graph; otherwise one at a time.
@@ -36,7 +35,7 @@ class System:
     @property
     def module(self) -> ModuleType:
         """Where its network is."""
-        return import_module(f"cmust.baselines.{self.name}")
+        return import_module(self.name if is_own(self.name) else f"cmust.baselines.{self.name}")
 
 
 SYSTEMS = {
@@ -63,12 +62,47 @@ SYSTEMS = {
 }
 
 
-def find_system(name: str) -> System:
-    """The system of a name.
+def is_own(name: str) -> bool:
+    """Whether it is the dotted name of a user's own module. Nothing is imported."""
+    return "." in name
+
+
+def check_name(name: str) -> None:
+    """See that a system may have this name. Nothing is imported: the name may come from a file.
 
     Raises:
-        ConfigError: there is none.
+        ConfigError: it is neither one of ours nor dotted.
     """
-    if name not in SYSTEMS:
-        raise ConfigError(f"unknown system {name!r}; choose among {', '.join(SYSTEMS)}")
-    return SYSTEMS[name]
+    if name not in SYSTEMS and not is_own(name):
+        raise ConfigError(
+            f"unknown system {name!r}; choose among {', '.join(SYSTEMS)}, or name a module of your own (package.module)"
+        )
+
+
+def find_system(name: str) -> System:
+    """The system of a name; of a dotted one the module is imported, so that it has to be the user's wish.
+
+    Raises:
+        ConfigError: there is none; or a module of one's own cannot be imported, or lacks ``make`` or ``TRAINING``.
+    """
+    check_name(name)
+    return _own(name) if is_own(name) else SYSTEMS[name]
+
+
+def _own(name: str) -> System:
+    """A user's own system: its label is its name, it takes one task at a time."""
+    system = System(name, name, "yours")
+    try:
+        module = system.module
+    except Exception as error:  # whatever the user's code stumbles over
+        raise ConfigError(
+            f"cannot import the system {name} ({type(error).__name__}: {error}); install its package, or put the "
+            f"folder that holds it on PYTHONPATH"
+        ) from error
+    for wanted, fits in (("make", callable), ("TRAINING", lambda found: isinstance(found, dict))):
+        if not fits(getattr(module, wanted, None)):
+            raise ConfigError(
+                f"{name} ({module.__file__}) is no system: it has no {wanted}; a system is a module with a function "
+                f"make(scene) and a dictionary TRAINING (docs/baselines.md)"
+            )
+    return system

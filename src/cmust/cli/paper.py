@@ -24,7 +24,12 @@ if TYPE_CHECKING:
 Folder = Annotated[Path, typer.Argument(metavar="FOLDER", help="Where cells and table go, one experiment in each.")]
 Seeds = Annotated[str, typer.Option(help="Of the trained systems, separated by commas.")]
 Systems = Annotated[
-    str | None, typer.Option(help="Which, separated by commas; all when not given.", show_default=False)
+    str | None,
+    typer.Option(
+        help="Which, separated by commas; all when not given. Tables 1 and 2 take modules of your own, too: "
+        "package.module (docs/baselines.md).",
+        show_default=False,
+    ),
 ]
 Preset = Annotated[str, typer.Option(help="Of CMuST: paper, reference or tuned.")]
 Accelerator = Annotated[str, typer.Option(help="auto, cpu or cuda.")]

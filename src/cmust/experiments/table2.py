@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from cmust.baselines.registry import SYSTEMS
+from cmust.baselines.registry import SYSTEMS, is_own
 from cmust.city import Task
 from cmust.errors import ConfigError
 from cmust.experiments import table1
@@ -28,13 +28,13 @@ def cells(tasks: Sequence[str], task: str, systems: Sequence[str], seeds: Sequen
     """For each change of ``task``: it alone for systems of one task, all tasks for CMuST.
 
     Raises:
-        ConfigError: a system is unknown or takes several tasks on one graph, which they no longer share; or there is no
-            such task.
+        ConfigError: a system is unknown, or a module of one's own is none; it takes several tasks on one graph, which
+            they no longer share; or there is no such task.
     """
     if task not in tasks:
         raise ConfigError(f"unknown task {task!r}; choose among {', '.join(tasks)}")
     for name in systems:
-        if name not in ALL:
+        if name not in ALL and not is_own(name):
             raise ConfigError(f"system {name!r} is not in this table; choose among {', '.join(ALL)}")
     alone = [name for name in systems if name not in CMUST]
     made: list[Cell] = []
@@ -93,7 +93,7 @@ def table(config: dict[str, Any], records: Sequence[Record]) -> Table:
                 columns[f"{task}, {label}"] = None
             told += [{**record, "tasks": {f"{task}, {label}": record["tasks"][task]}} for record in of_this]
     notes = ["The other tasks are whole. Every second (fourth) node is kept, in the order of the data."]
-    return Table(title(config), tuple(columns), rows_of(told, table1.LABELS), notes)
+    return Table(title(config), tuple(columns), rows_of(told, table1.labels(records)), notes)
 
 
 TABLE2 = Experiment("table2", table, vary)

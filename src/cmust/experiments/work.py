@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from cmust.baselines.registry import find_system
+from cmust.baselines.registry import check_name, find_system
 from cmust.baselines.train import recipe, train
 from cmust.city import City
 from cmust.errors import ConfigError
@@ -61,7 +61,7 @@ class Terms:
             if "seed" in own.get("training", {}):
                 raise ConfigError("training.seed is not for the settings of an experiment: --seeds says which")
         for name, own in self.settings.get("systems", {}).items():
-            find_system(name)
+            check_name(name)
             unknown = [key for key in own if key not in ("training", "network")]
             if unknown:
                 raise ConfigError(f"systems.{name} has {unknown[0]!r}; it takes the tables training and network")
