@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from cmust.city import City, Task
+from cmust.city import City, Task, check_is_city
 from cmust.clock import day_of_week, second_of_day
 from cmust.files import write_text
 from cmust.forecaster import Forecaster
@@ -58,6 +58,7 @@ def backtest(
         CityError: the data does not fit the model, or the holidays cannot be read.
         RunError: the run is not finished, or no task has enough data that is new to its model.
     """
+    check_is_city(city)
     version, _ = Run(run).pointer()
     forecaster = Forecaster.load(run, version)
     days = holidays_of(city, holidays)

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from cmust.city import City, Task
+from cmust.city import City, Task, check_is_city
 from cmust.continual.versions import lineage
 from cmust.errors import RunError
 from cmust.forecaster import Forecaster
@@ -63,6 +63,7 @@ def calibrate(
         CityError: the data does not fit the model.
         RunError: the run is not finished, or no task has enough data that is new to its model.
     """
+    check_is_city(city)
     chosen = adaptation or Adaptation()
     versions = list(lineage(run))
     version, forecaster = versions[0]

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cmust.city import City
+from cmust.city import City, check_is_city
 from cmust.errors import ConfigError
 from cmust.files import atomic_path, write_text
 from cmust.forecaster import Forecaster
@@ -52,9 +52,11 @@ def evaluate(
         What ``evaluation.json`` holds (docs/architecture.md).
 
     Raises:
+        CityError: it is no city, or time zone, nodes, interval, channels or unit of a task are not the model's.
         ConfigError: there is no such part.
         RunError: the run is not finished, was trained on another city, or there is no window to score.
     """
+    check_is_city(city)
     if part not in PARTS:
         raise ConfigError(f"there is no part {part!r}; choose among {', '.join(PARTS)}")
     folder = Run(run)

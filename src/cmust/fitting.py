@@ -9,7 +9,7 @@ import torch
 from lightning_fabric import Fabric
 
 from cmust.assembly import describe, load_trunk, seasonal_tables, window_scores
-from cmust.city import City
+from cmust.city import City, check_is_city
 from cmust.errors import CmustError, ConfigError
 from cmust.forecaster import Forecaster
 from cmust.heads import HeadParts, make_head
@@ -54,6 +54,7 @@ def fit(
         CityError: the city does not fit the settings.
         RunError: the folder belongs to another city or other settings, is being written, or is damaged.
     """
+    check_is_city(city)
     chosen = make_settings(**settings)
     fabric = make_fabric(chosen.trainer.precision, accelerator, devices)
     fabric.launch()

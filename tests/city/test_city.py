@@ -1,11 +1,13 @@
 import dataclasses
 import hashlib
 import struct
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+import cmust
 from cmust.city import City, nonexistent_times
 from cmust.errors import CityError
 
@@ -138,3 +140,24 @@ def test_a_city_and_a_task_are_shown_in_lines_without_their_numbers(city: City) 
         "  <Task speed: 4 steps x 1 nodes x 2 channels, every 3600 s, 2020-01-01T00:00:00 to 2020-01-01T03:00:00, "
         "speed, km/h>>",
     ]
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda given: cmust.fit(given, "run"),
+        lambda given: cmust.evaluate("run", given),
+        lambda given: cmust.adapt("run", given, "trips"),
+        lambda given: cmust.update("run", given),
+        lambda given: cmust.backtest("run", given),
+        lambda given: cmust.calibrate("run", given),
+    ],
+)
+def test_a_path_where_a_city_is_needed(call: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for path in ("demo.zarr.zip", Path("demo.zarr.zip")):
+        with pytest.raises(CityError, match=r"'demo.zarr.zip' is a path, not a city: give cmust.open_city\('demo"):
+            call(path)
+    with pytest.raises(CityError, match=r"found a dict where a city is needed: open one with cmust\.open_city"):
+        call({})
+    assert not list(tmp_path.iterdir())

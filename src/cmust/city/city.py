@@ -174,6 +174,21 @@ class City:
         return from_published(folder, **labels)
 
 
+def check_is_city(found: object) -> None:
+    """See that a user gave a city, where a path lies nearer.
+
+    Raises:
+        CityError: it is a path, or something else.
+    """
+    if isinstance(found, str | Path):
+        raise CityError(f"{str(found)!r} is a path, not a city: give cmust.open_city({str(found)!r})")
+    if not isinstance(found, City):
+        raise CityError(
+            f"found a {type(found).__name__} where a city is needed: open one with cmust.open_city, or make one with "
+            f"City.from_arrays, from_frame or from_xarray"
+        )
+
+
 def _feed(digest: Any, *parts: str | npt.NDArray[Any]) -> None:
     """Add texts and arrays, each with its length or shape so that no two different cities run together."""
     for part in parts:

@@ -8,7 +8,7 @@ from typing import Any
 from lightning_fabric import Fabric
 
 from cmust.assembly import describe, seasonal_tables, window_scores, with_task
-from cmust.city import City
+from cmust.city import City, check_is_city
 from cmust.continual.newcomer import AUTO, Newcomer, Wish, make_wish, prepare
 from cmust.continual.record import FROM_SCRATCH, score_adaptation
 from cmust.continual.trainee import Trainee
@@ -84,6 +84,7 @@ def adapt(
         ConfigError: a setting or an option does not fit, or this is one of several processes.
         RunError: the run is not finished, has the task, is being written by another process, or is damaged.
     """
+    check_is_city(city)
     check_one_process("adapting")  # before the run is held, which only one process can
     with changing(run) as change:
         before = Forecaster.load(run, change.parent)

@@ -10,7 +10,7 @@ import numpy as np
 from lightning_fabric import Fabric
 
 from cmust.assembly import describe, load_trunk, seasonal_tables, window_scores, with_task
-from cmust.city import City, Task
+from cmust.city import City, Task, check_is_city
 from cmust.clock import calendar
 from cmust.continual.splits import update_split
 from cmust.continual.versions import changing, check_one_process
@@ -79,6 +79,7 @@ def update(
         RunError: there is no new data; or the run is not finished, has no ``W*``, is being written by another process,
             or is damaged.
     """
+    check_is_city(city)
     check_one_process("updating")
     with changing(run) as change:
         before = Forecaster.load(run, change.parent)
