@@ -64,6 +64,15 @@ def test_columns_and_delimiters(tmp_path):
     assert run(path, plan_of(), Reading(columns=HEADER)).city.task("seen").values.sum() == 10
 
 
+def test_parquet_says_itself_how_it_is_written(tmp_path):
+    frame = pd.DataFrame([["2016-01-01 10:00:00", -73.5, 40.5]] * 10, columns=HEADER)
+    frame.to_parquet(tmp_path / "a.parquet")
+    for reading in (Reading(delimiter=";"), Reading(columns=HEADER)):
+        fails("all files are Parquet.*leave out --delimiter and --columns", tmp_path / "a.parquet", reading=reading)
+    both = [tmp_path / "a.parquet", write_csv(tmp_path / "b.csv", GOOD, delimiter=";")]
+    assert run(both, plan_of(), Reading(delimiter=";")).report.accounts[0].kept == 20
+
+
 def test_lines_with_other_widths_are_counted(tmp_path):
     path = tmp_path / "a.csv"
     good = "2016-01-01 10:00:00,-73.5,40.5\n"
@@ -203,6 +212,7 @@ def bad_files(folder):
     (folder / "half.csv").write_text(f"time,lon,lat\n{text}\n" + "-73.5,40.5,2016-01-01 10:00:00,1\n" * 600)
     return {
         "wrong delimiter": ([write_csv(folder / "d.csv", GOOD), "--delimiter", ";"], "has no column 'time'"),
+        "no delimiter": ([write_csv(folder / "l.csv", GOOD), "--delimiter", "::"], "--delimiter is '::'"),
         "missing column": ([write_csv(folder / "m.csv", GOOD, ("time", "long", "lat"))], "has no column 'lon'"),
         "mixed dates": (
             [write_csv(folder / "x.csv", [*late, *[["02.01.2016 10:00", -73.5, 40.5]] * 600])],

@@ -71,7 +71,7 @@ def test_basicts_and_wide(tmp_path: Path) -> None:
 def test_mistakes(city: Path, tmp_path: Path) -> None:
     arguments = ("pems", tmp_path / "PEMS04.npz", tmp_path / "x.zarr.zip", "--timezone", "UTC", "--start", "2018-01-01")
     for extra, message in (
-        (("--kind", "speed"), "--kind 'speed' is not of the form TASK=VALUE"),
+        (("--kind", "speed"), "--kind 'speed' is not of the form NAME=VALUE"),
         (("--unit", "speed=mph", "--unit", "speed=kmh"), "--unit is given twice for 'speed'"),
         ((), "no coordinates"),
     ):

@@ -100,6 +100,21 @@ def test_nyc_zone_ids_of_today(tmp_path):
         nyc_taxi([tmp_path / "yellow_tripdata_2023-01.parquet"], engine)
 
 
+def test_nyc_options_of_a_grid_and_of_zones_do_not_mix(tmp_path):
+    command = ["nyc-taxi", str(taxi_file(tmp_path, "2016-01")), "--to", str(tmp_path / "nyc.zarr.zip")]
+    zones = ["--zones", str(tmp_path / "zones.geojson")]  # which is not looked for
+    for extra, said in (
+        (["--zone-id", "id"], "--zone-id and --zone-name belong to --zones, which is not given"),
+        (["--zone-name", "zone"], "--zone-id and --zone-name belong to --zones"),
+        ([*zones, "--grid", "30x15"], "both a grid and zones are given"),
+        ([*zones, "--box", "-74,40,-73,41"], "both a grid and zones are given"),
+    ):
+        error = CliRunner().invoke(app, [*command, *extra]).exception
+        assert isinstance(error, IngestError) and said in str(error)
+    assert CliRunner().invoke(app, [*command, "--min-total", "3"]).exit_code == 0
+    assert open_city(tmp_path / "nyc.zarr.zip").task("taxi_pickup").nodes == ("r03c02", "r10c05")  # of 30 x 15
+
+
 TAXI = ["Trip ID", "Trip Start Timestamp", "Trip End Timestamp"]
 TAXI += [f"{end} Centroid {axis}" for end in ("Pickup", "Dropoff") for axis in ("Latitude", "Longitude")]
 TAXI += ["Company"]
@@ -169,6 +184,8 @@ def test_chicago_command_with_other_weights(tmp_path):
     assert open_city(to).task("risk").values.sum() == 14
     assert "fatal 10" in open_city(to).task("risk").description
     assert "needs both tables" in str(CliRunner().invoke(app, [*command, *tables[:3]]).exception)
+    said = "--injury-weight is for the risk: give --crashes and --people too"
+    assert said in str(CliRunner().invoke(app, [*command, "duckdb"]).exception)
 
 
 def test_chicago_portal_api_spelling(tmp_path):

@@ -118,6 +118,8 @@ def test_settings_that_do_not_fit(tmp_path, nodes):
     path = write_csv(tmp_path / "r.csv", [["7", "2017-01-01 00:00:10", 3, 40, 5]], HEADER)
     for changes, said in (
         ({"nodes": None}, "where are the sensors"),
+        ({"lon": "x"}, "both a table of nodes and a longitude .*leave out --lon and --lat, or --nodes"),
+        ({"lat": "y"}, "both a table of nodes and a longitude"),
         ({"quantities": (Quantity("flow", "veh", "median"),)}, "'median' is not known"),
         ({"nodes": tmp_path / "none.csv"}, "no file"),
         ({"min_share": 2.0}, "between 0 and 1"),
@@ -141,4 +143,14 @@ def test_command(tmp_path, nodes):
     city = open_city(to)
     assert {name: task.kind for name, task in city.tasks.items()} == {"flow": "count", "speed": "speed"}
     assert city.task("speed").interval == 300
-    assert "TASK=COLUMN:HOW" in str(CliRunner().invoke(app, [*command, "--quantity", "speed"]).exception)
+    written = to.read_bytes()
+    for extra, said in (
+        (["--quantity", "speed"], "TASK=COLUMN:HOW"),
+        (["--unit", "flows=veh"], "--unit is given for 'flows', but the tasks are flow, speed"),
+        (["--kind", "flow=count", "--kind", "bike=nonsense"], "--kind is given for 'bike'"),
+        (["--negative", "speeds"], "--negative is given for 'speeds'"),
+        (["--quantity", "v=speed:mean", "--unit", "speed=km/h"], "--unit is given for 'speed', but the tasks are v"),
+        (["--unit", "flow=a", "--unit", "flow=b"], "--unit is given twice for 'flow'"),
+    ):
+        assert said in str(CliRunner().invoke(app, [*command, *extra]).exception)
+    assert to.read_bytes() == written

@@ -27,6 +27,25 @@ def names(given: str | None) -> list[str] | None:
     return [name.strip() for name in given.split(",")] if given else None
 
 
+def pairs(option: str, given: list[str] | None) -> dict[str, str]:
+    """The ``NAME=VALUE`` texts of an option that may be repeated.
+
+    Raises:
+        IngestError: one is written otherwise, or a name is there twice.
+    """
+    from cmust.errors import IngestError
+
+    found: dict[str, str] = {}
+    for text in given or []:
+        name, mark, value = (part.strip() for part in text.partition("="))
+        if not (name and mark and value):
+            raise IngestError(f"{option} '{text}' is not of the form NAME=VALUE")
+        if name in found:
+            raise IngestError(f"{option} is given twice for '{name}': keep one")
+        found[name] = value
+    return found
+
+
 def whole(option: str, text: str, least: int) -> int:
     """A whole number.
 

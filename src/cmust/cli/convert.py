@@ -10,8 +10,8 @@ import typer
 
 from cmust.city import City, open_city
 from cmust.city.labels import PublishedLabels
+from cmust.cli.arguments import pairs
 from cmust.cli.grouped import grouped
-from cmust.errors import IngestError
 from cmust.ingest.formats import (
     Imported,
     ImportSettings,
@@ -62,8 +62,8 @@ class Labels:
             timezone=self.timezone,
             coordinates=self.coordinates,
             zero_is_missing=self.zero_is_missing,
-            kinds=_pairs("--kind", self.kind),
-            units=_pairs("--unit", self.unit),
+            kinds=pairs("--kind", self.kind),
+            units=pairs("--unit", self.unit),
         )
 
 
@@ -140,9 +140,9 @@ def published(
     if name is not None:
         labels["name"] = name
     if kind:
-        labels["kind"] = _pairs("--kind", kind)
+        labels["kind"] = pairs("--kind", kind)
     if unit:
-        labels["unit"] = _pairs("--unit", unit)
+        labels["unit"] = pairs("--unit", unit)
     _save(Imported(City.from_published(source, **labels), ()), target)
 
 
@@ -177,18 +177,6 @@ def to_libcity(
 ) -> None:
     """LibCity atomic files: .geo, .dyna, config.json."""
     _report(export_libcity(_open(city, task), target, missing=missing, neighbours=neighbours, progress=_say), target)
-
-
-def _pairs(option: str, given: list[str] | None) -> dict[str, str]:
-    pairs: dict[str, str] = {}
-    for text in given or []:
-        task, separator, value = text.partition("=")
-        if not separator or not task or not value:
-            raise IngestError(f"{option} '{text}' is not of the form TASK=VALUE")
-        if task in pairs:
-            raise IngestError(f"{option} is given twice for '{task}': keep one")
-        pairs[task] = value
-    return pairs
 
 
 def _split(names: str) -> list[str]:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from cmust.cli import ingest_recipes
+from cmust.cli.arguments import pairs
 from cmust.cli.grouped import grouped
-from cmust.cli.ingest_options import Cells, Files, Interval, Records, Target, Work, pairs
+from cmust.cli.ingest_options import Cells, Files, Interval, Records, Target, Work
 from cmust.errors import IngestError
 from cmust.ingest.clock import parse_interval
 from cmust.ingest.events import Event, EventPlan, Measure, ingest_events, slug
@@ -177,10 +179,12 @@ def sensors(
     Example: `cmust ingest sensors detectors.csv --nodes sites.csv --to city.zarr.zip --timezone Asia/Shanghai
     --quantity flow=count:sum --quantity speed=kmh:mean --interval 5min --min-share 0.8`
     """
-    units, kinds = pairs(unit, "--unit"), pairs(kind, "--kind")
+    units, kinds, below = pairs("--unit", unit), pairs("--kind", kind), negative or []
     quantities = tuple(
-        _quantity(text, units, kinds, negative or []) for text in quantity or ("flow=flow:sum", "speed=speed:mean")
+        _quantity(text, units, kinds, below) for text in quantity or ("flow=flow:sum", "speed=speed:mean")
     )
+    for option, given in (("--unit", units), ("--kind", kinds), ("--negative", below)):
+        _check_tasks(option, given, [each.task for each in quantities])
     plan = SensorPlan(
         name=target.city_name,
         node=node,
@@ -200,6 +204,12 @@ def sensors(
 
 
 ingest_recipes.add_to(app)
+
+
+def _check_tasks(option: str, given: Iterable[str], tasks: list[str]) -> None:
+    for name in given:
+        if name not in tasks:
+            raise IngestError(f"{option} is given for '{name}', but the tasks are {', '.join(tasks)}: name one of them")
 
 
 def _quantity(text: str, units: dict[str, str], kinds: dict[str, str], negative: list[str]) -> Quantity:

@@ -88,14 +88,10 @@ class Cells:
     @property
     def place(self) -> Grid | Zones:
         """The grid or the zones."""
-        if self.zones is not None:
-            if self.box is not None or self.grid is not None:
-                raise IngestError("both a grid and zones are given: give --box and --grid, or --zones")
-            return read_zones(self.zones, self.zone_id, self.zone_name)
+        if zones := given_zones(self.zones, self.zone_id, self.zone_name, self.box, self.grid):
+            return zones
         if self.box is None or self.grid is None:
             raise IngestError("where are the cells? give --box W,S,E,N and --grid ROWSxCOLUMNS, or --zones FILE")
-        if self.zone_id is not None or self.zone_name is not None:
-            raise IngestError("--zone-id and --zone-name belong to --zones, which is not given")
         return Grid(parse_box(self.box), *rows_columns(self.grid))
 
     @property
@@ -139,7 +135,10 @@ class Records:
     def reading(self) -> Reading:
         """How the files are to be read."""
         names = None if self.columns is None else tuple(part.strip() for part in self.columns.split(","))
-        return Reading(None if self.delimiter is None else MARKS.get(self.delimiter, self.delimiter), names)
+        mark = None if self.delimiter is None else MARKS.get(self.delimiter, self.delimiter)
+        if mark is not None and len(mark) != 1:
+            raise IngestError(f"--delimiter is '{self.delimiter}': write one character, or {', '.join(MARKS)}")
+        return Reading(mark, names)
 
 
 @dataclass(frozen=True)
@@ -189,6 +188,23 @@ def write(city: City, to: Path) -> None:
     typer.echo(f"{path}: " + "; ".join(lines))
 
 
+def given_zones(
+    zones: Path | None, zone_id: str | None, zone_name: str | None, box: str | None, grid: str | None
+) -> Zones | None:
+    """The zones of ``--zones``; None where it is not given.
+
+    Raises:
+        IngestError: an option of the other is given too, or the file cannot be read.
+    """
+    if zones is None:
+        if zone_id is not None or zone_name is not None:
+            raise IngestError("--zone-id and --zone-name belong to --zones, which is not given")
+        return None
+    if box is not None or grid is not None:
+        raise IngestError("both a grid and zones are given: give --box and --grid, or --zones")
+    return read_zones(zones, zone_id, zone_name)
+
+
 def parse_box(text: str) -> Box:
     """``-74.03,40.69,-73.91,40.88`` as numbers.
 
@@ -213,21 +229,6 @@ def rows_columns(text: str) -> tuple[int, int]:
     except ValueError as error:
         raise IngestError(f"the grid is '{text}': write ROWSxCOLUMNS, such as 30x15") from error
     return rows, columns
-
-
-def pairs(texts: list[str] | None, option: str) -> dict[str, str]:
-    """``NAME=VALUE`` texts of a repeated option.
-
-    Raises:
-        IngestError: one is written otherwise.
-    """
-    found = {}
-    for text in texts or []:
-        key, mark, value = text.partition("=")
-        if not (key.strip() and mark and value.strip()):
-            raise IngestError(f"{option} is '{text}': write NAME=VALUE")
-        found[key.strip()] = value.strip()
-    return found
 
 
 def _print_account(report: Report) -> None:

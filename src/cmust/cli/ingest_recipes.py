@@ -7,12 +7,12 @@ from typing import Annotated
 
 import typer
 
+from cmust.cli.arguments import pairs
 from cmust.cli.grouped import grouped
 from cmust.cli.ingest_options import (
     BoxOption,
     Files,
     Folder,
-    GridOption,
     Interval,
     MaxBadShare,
     MinTotal,
@@ -23,7 +23,7 @@ from cmust.cli.ingest_options import (
     Work,
     ZoneId,
     ZoneName,
-    pairs,
+    given_zones,
     parse_box,
     rows_columns,
     save,
@@ -31,7 +31,6 @@ from cmust.cli.ingest_options import (
 )
 from cmust.errors import IngestError
 from cmust.ingest.clock import parse_interval
-from cmust.ingest.places import read_zones
 from cmust.ingest.recipes.beijing_air import beijing_air
 from cmust.ingest.recipes.chicago import BOX as CHICAGO_BOX
 from cmust.ingest.recipes.chicago import WEIGHTS, chicago
@@ -58,7 +57,7 @@ def _nyc_taxi(
     zone_id: ZoneId = None,
     zone_name: ZoneName = None,
     box: BoxOption = None,
-    grid: GridOption = "30x15",
+    grid: Annotated[str | None, typer.Option(help="ROWSxCOLUMNS over the box; 30x15 when not given.")] = None,
     min_total: MinTotal = None,
     interval: Interval = "30min",
     start: Start = None,
@@ -71,12 +70,13 @@ def _nyc_taxi(
     Files with coordinates (2009 to June 2016): `cmust ingest nyc-taxi 'yellow_tripdata_2016-0[1-3].csv' --to
     nyc.zarr.zip`. Files of today: add `--zones taxi_zones.zip`.
     """
-    rows, columns = rows_columns(grid or "30x15")
+    places = given_zones(zones, zone_id, zone_name, box, grid)
+    rows, columns = rows_columns("30x15" if grid is None else grid)
     with work.begun() as (engine, progress):
         made = nyc_taxi(
             files,
             engine,
-            zones=None if zones is None else read_zones(zones, zone_id, zone_name),
+            zones=places,
             box=NYC_BOX if box is None else parse_box(box),
             rows=rows,
             columns=columns,
@@ -100,7 +100,7 @@ def _chicago(
         list[str] | None, typer.Option(help="'CLASS=WEIGHT', such as 'FATAL=5'; may be repeated.")
     ] = None,
     box: BoxOption = None,
-    grid: GridOption = "30x20",
+    grid: Annotated[str, typer.Option(help="ROWSxCOLUMNS over the box.")] = "30x20",
     min_total: MinTotal = None,
     interval: Interval = "30min",
     start: Start = None,
@@ -113,8 +113,10 @@ def _chicago(
     Example: `cmust ingest chicago 'taxi-*.csv' --crashes crashes.csv --people people.csv --to chicago.zarr.zip
     --start 2023-06-01 --stop 2024-01-01`
     """
-    rows, columns = rows_columns(grid or "30x20")
-    given = {key.upper(): _weight(value) for key, value in pairs(injury_weight, "--injury-weight").items()}
+    if injury_weight and not crashes:
+        raise IngestError("--injury-weight is for the risk: give --crashes and --people too, or leave it out")
+    rows, columns = rows_columns(grid)
+    given = {key.upper(): _weight(value) for key, value in pairs("--injury-weight", injury_weight).items()}
     with work.begun() as (engine, progress):
         made = chicago(
             files,

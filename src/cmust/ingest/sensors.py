@@ -57,8 +57,8 @@ class SensorPlan:
         timezone: IANA name of the city's zone.
         interval: seconds.
         nodes: table with a row per sensor: its id, ``lon``, ``lat``; readings of others are thrown away.
-        lon: longitude column of the readings, where there is no table.
-        lat: latitude column of the readings, where there is no table.
+        lon: longitude column of the readings; only where there is no table.
+        lat: latitude column of the readings; only where there is no table.
         utc: whether the readings' times are UTC; else local wall-clock time.
         time_format: see :mod:`cmust.ingest.timeformats`; found out when None.
         start: first local time that counts; the first found when None.
@@ -197,6 +197,10 @@ def _check_plan(plan: SensorPlan) -> None:
         raise IngestError("no quantity is named: say which column becomes which task")
     if plan.nodes is None and (plan.lon is None or plan.lat is None):
         raise IngestError("where are the sensors? give a table of nodes, or longitude and latitude columns")
+    if plan.nodes is not None and (plan.lon is not None or plan.lat is not None):
+        raise IngestError(
+            "both a table of nodes and a longitude or latitude column are given: leave out --lon and --lat, or --nodes"
+        )
     for what, share in (("bad share allowed", plan.max_bad_share), ("least share of filled steps", plan.min_share)):
         if not 0 <= share <= 1:
             raise IngestError(f"the {what} is {share}, it has to be between 0 and 1")

@@ -116,8 +116,13 @@ def read_layouts(
         optional: further columns that may be absent.
 
     Raises:
-        IngestError: a file is empty, damaged, of an unknown kind, or lacks a column.
+        IngestError: a file is empty, damaged, of an unknown kind, or lacks a column; ``reading`` says how CSV files are
+            written, and there is none.
     """
+    if reading != Reading() and all(map(is_parquet, files)):
+        raise IngestError(
+            "all files are Parquet, which says itself what its columns are: leave out --delimiter and --columns"
+        )
     groups: dict[tuple[object, ...], list[str]] = {}
     layouts: dict[tuple[object, ...], Layout] = {}
     for file in files:
