@@ -52,6 +52,22 @@ def test_arrays_with_and_without_channels() -> None:
     assert city.timezone == "Europe/Rome" and city.synthetic
 
 
+def test_what_is_not_named_has_no_unit_and_the_kind_other() -> None:
+    city = arrays(unit={"x": "trips"}, kind={"y": "speed"})
+    assert [(task.unit, task.kind) for task in city.tasks.values()] == [("trips", "other"), ("", "speed")]
+    kept = City.from_xarray("c", {name: task.to_xarray() for name, task in city.tasks.items()}, kind={"x": "count"})
+    assert [(task.unit, task.kind) for task in kept.tasks.values()] == [("trips", "count"), ("", "speed")]
+
+
+def test_names_that_are_no_task() -> None:
+    with pytest.raises(CityError, match="unit is given for trip, but the tasks are trips, speed"):
+        long_city(long_table(), unit={"trip": "trips"})
+    with pytest.raises(CityError, match="kind is given for a, but the tasks are x"):
+        City.from_frame("c", {"x": wide_table()}, coordinates=PLACES, kind={"x": "count", "a": "speed"})
+    with pytest.raises(CityError, match="kind is given for a, but the tasks are x, y"):
+        City.from_xarray("c", {n: task.to_xarray() for n, task in arrays().tasks.items()}, kind={"a": "count"})
+
+
 def test_arrays_with_times_by_task() -> None:
     city = arrays(
         values={"x": np.zeros((4, 2)), "day": np.zeros((2, 2))},
@@ -63,7 +79,10 @@ def test_arrays_with_times_by_task() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"unit": {"x": "trips"}}, "unit is given for x, but not for task 'y'"),
+        ({"unit": {"x": "trips", "z": "km", "zz": "km"}}, "unit is given for z, zz, but the tasks are x, y"),
+        ({"kind": {"z": "count"}}, "kind is given for z, but the tasks are x, y"),
+        ({"time": {"x": TIME}}, "time is given for x, but not for task 'y': add it"),
+        ({"time": {"x": TIME, "y": TIME, "z": TIME}}, "time is given for z, but the tasks are x, y"),
         ({"values": {"x": np.zeros((1, 2))}, "time": TIME[:1]}, "task 'x' has 1 steps, too few to see the interval"),
         ({"values": {"x": np.zeros(4)}}, r"task 'x': values have shape \(4,\)"),
         ({"units": "trips"}, "from_arrays has no keyword 'units'; it has unit, kind"),

@@ -83,6 +83,9 @@ def test_names_and_labels(folder: Path) -> None:
     )
     assert city.name == "NYC" and list(city.tasks) == ["crowdin", "risk_map"]
     assert city.task("crowdin").unit == "people" and city.task("risk_map").interval == 3600
+    assert City.from_published(folder, unit={"risk_map": "r"}).task("crowdin").unit == ""
+    with pytest.raises(CityError, match="kind is given for Risk map, but the tasks are crowdin, risk_map"):
+        City.from_published(folder, kind={"Risk map": "risk"})
     named = City.from_published(folder, name="n", tasks={"risk": "Risk map"}, nodes=["x", "y", "z"])
     assert named.name == "n" and list(named.tasks) == ["risk"] and named.task("risk").nodes == ("x", "y", "z")
     assert list(City.from_published(folder, tasks=["Risk map", "CrowdIn"]).tasks) == ["risk_map", "crowdin"]

@@ -1,6 +1,6 @@
 """The keywords of the city makers: what arrays, tables and window files do not say themselves."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Required, TypedDict
 
 import numpy.typing as npt
@@ -15,7 +15,8 @@ PerTask = Mapping[str, str]
 class About(TypedDict, total=False):
     """Keywords of every maker; ``unit`` and ``kind`` are for all tasks, or by task name.
 
-    Those not given: unit "", kind "other", timezone "UTC", not synthetic, no source, no description.
+    What is not given, or not for a task: unit "", kind "other". Timezone "UTC", not synthetic, no source, no
+    description.
     """
 
     unit: str | PerTask
@@ -58,17 +59,48 @@ class PublishedLabels(About, total=False):
     monday: int
 
 
-def of_task(setting: Any, task: str, what: str) -> Any:
-    """A setting given for all tasks, or by task name.
+def time_of(labels: ArrayLabels, task: str) -> Any:
+    """The times, given for all tasks or by task name.
 
     Raises:
-        CityError: it is given by task name, but not for this one.
+        CityError: they are given by task name, but not for this one.
     """
-    if not isinstance(setting, Mapping):
-        return setting
-    if task not in setting:
-        raise CityError(f"{what} is given for {', '.join(map(str, setting))}, but not for task '{task}': add it")
-    return setting[task]
+    time = labels["time"]
+    if not isinstance(time, Mapping):
+        return time
+    if task not in time:
+        raise CityError(f"time is given for {', '.join(map(str, time))}, but not for task '{task}': add it")
+    return time[task]
+
+
+def unit_of(labels: About, task: str, default: str = "") -> str:
+    """The unit, given for all tasks or by task name; ``default`` where it is not given for this one."""
+    return _given(labels.get("unit", default), task, default)
+
+
+def kind_of(labels: About, task: str, default: str = "other") -> str:
+    """The kind, as :func:`unit_of` the unit."""
+    return _given(labels.get("kind", default), task, default)
+
+
+def _given(setting: str | PerTask, task: str, default: str) -> str:
+    return setting.get(task, default) if isinstance(setting, Mapping) else setting
+
+
+def check_task_names(labels: Mapping[str, Any], tasks: Iterable[str]) -> None:
+    """Refuse what is given by task name for a name that is none.
+
+    Raises:
+        CityError: says which.
+    """
+    known = list(tasks)
+    for what in ("unit", "kind", "time"):
+        if isinstance(labels.get(what), Mapping):
+            unknown = [str(name) for name in labels[what] if name not in known]
+            if unknown:
+                raise CityError(
+                    f"{what} is given for {', '.join(unknown)}, but the tasks are {', '.join(known)}: name tasks only"
+                )
 
 
 def city_labels(about: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,7 +11,17 @@ import xarray as xr
 
 from cmust.city.checks import check_interval
 from cmust.city.city import City
-from cmust.city.labels import About, ArrayLabels, FrameLabels, check_keywords, city_labels, of_task
+from cmust.city.labels import (
+    About,
+    ArrayLabels,
+    FrameLabels,
+    check_keywords,
+    check_task_names,
+    city_labels,
+    kind_of,
+    time_of,
+    unit_of,
+)
 from cmust.city.task import Floats, Task, Times, shorten, to_floats, to_times
 from cmust.errors import CityError
 
@@ -33,12 +43,13 @@ def from_arrays(name: str, values: Mapping[str, Any], **labels: Unpack[ArrayLabe
         CityError: something does not fit; see :mod:`cmust.city.checks`.
     """
     check_keywords("from_arrays", labels, ArrayLabels)
+    check_task_names(labels, values)
     tasks = {}
     for task_name, array in values.items():
         numbers = to_floats(f"task '{task_name}'", array)
         if numbers.ndim == 2:
             numbers = numbers[:, :, None]
-        times = to_times(f"task '{task_name}'", of_task(labels["time"], task_name, "time"))
+        times = to_times(f"task '{task_name}'", time_of(labels, task_name))
         tasks[task_name] = Task(
             name=task_name,
             values=numbers,
@@ -47,8 +58,8 @@ def from_arrays(name: str, values: Mapping[str, Any], **labels: Unpack[ArrayLabe
             lon=np.asarray(labels["lon"]),
             lat=np.asarray(labels["lat"]),
             interval=labels["interval"] if "interval" in labels else _first_interval(task_name, times),
-            unit=of_task(labels.get("unit", ""), task_name, "unit"),
-            kind=of_task(labels.get("kind", "other"), task_name, "kind"),
+            unit=unit_of(labels, task_name),
+            kind=kind_of(labels, task_name),
             channels=tuple(labels["channels"]) if "channels" in labels else _numbered(numbers.shape[-1]),
             geometry=tuple(labels["geometry"]) if "geometry" in labels else None,
         )
@@ -84,6 +95,7 @@ def from_frame(name: str, frame: pd.DataFrame | Mapping[str, pd.DataFrame], **la
                 f"from_frame: '{surplus[0]}' belongs to a long table, but wide ones were given: leave it out"
             )
         tables = dict(frame)
+    check_task_names(labels, tables)
     tasks = {}
     for task_name, table in tables.items():
         table = table.rename(columns=str)
@@ -97,8 +109,8 @@ def from_frame(name: str, frame: pd.DataFrame | Mapping[str, pd.DataFrame], **la
             lon=coordinates.loc[list(nodes), "lon"].to_numpy(np.float64),
             lat=coordinates.loc[list(nodes), "lat"].to_numpy(np.float64),
             interval=labels["interval"] if "interval" in labels else _first_interval(task_name, times),
-            unit=of_task(labels.get("unit", ""), task_name, "unit"),
-            kind=of_task(labels.get("kind", "other"), task_name, "kind"),
+            unit=unit_of(labels, task_name),
+            kind=kind_of(labels, task_name),
         )
     return City(name, tasks, **city_labels(labels))
 
@@ -121,6 +133,7 @@ def from_xarray(name: str, data: xr.Dataset | Mapping[str, xr.DataArray], **labe
     """
     check_keywords("from_xarray", labels, About)
     arrays = {str(key): array for key, array in (data.data_vars if isinstance(data, xr.Dataset) else data).items()}
+    check_task_names(labels, arrays)
     tasks = {task_name: _task_of_array(task_name, array, labels) for task_name, array in arrays.items()}
     return City(name, tasks, **city_labels(labels))
 
@@ -148,8 +161,8 @@ def _task_of_array(name: str, array: xr.DataArray, labels: About) -> Task:
         lon=array["lon"].values,
         lat=array["lat"].values,
         interval=attributes["interval"] if "interval" in attributes else _first_interval(name, times),
-        unit=of_task(labels.get("unit", attributes.get("unit", attributes.get("units", ""))), name, "unit"),
-        kind=of_task(labels.get("kind", attributes.get("kind", "other")), name, "kind"),
+        unit=unit_of(labels, name, attributes.get("unit", attributes.get("units", ""))),
+        kind=kind_of(labels, name, attributes.get("kind", "other")),
         channels=tuple(map(str, np.atleast_1d(array["channel"].values)))
         if "channel" in array.coords
         else _numbered(array.sizes["channel"]),

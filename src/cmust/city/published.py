@@ -35,7 +35,7 @@ import pandas as pd
 
 from cmust.city.checks import DAY
 from cmust.city.city import City
-from cmust.city.labels import PublishedLabels, check_keywords, city_labels, of_task
+from cmust.city.labels import PublishedLabels, check_keywords, check_task_names, city_labels, kind_of, unit_of
 from cmust.city.task import Task, to_floats
 from cmust.errors import CityError
 
@@ -78,9 +78,9 @@ def from_published(folder: Path | str, **labels: Unpack[PublishedLabels]) -> Cit
     folder = Path(folder)
     if not folder.is_dir():
         raise CityError(f"there is no folder {folder}: give the one that holds a folder per task")
-    tasks = {}
-    for name, place in _task_folders(folder, labels).items():
-        tasks[name] = _read_task(name, place, labels)
+    folders = _task_folders(folder, labels)
+    check_task_names(labels, folders)
+    tasks = {name: _read_task(name, place, labels) for name, place in folders.items()}
     return City(labels.get("name", folder.resolve().name), tasks, **city_labels(labels))
 
 
@@ -127,8 +127,8 @@ def _read_task(name: str, folder: Path, labels: PublishedLabels) -> Task:
         lon=lon.astype(np.float64),
         lat=lat.astype(np.float64),
         interval=interval,
-        unit=of_task(labels.get("unit", ""), name, "unit"),
-        kind=of_task(labels.get("kind", "other"), name, "kind"),
+        unit=unit_of(labels, name),
+        kind=kind_of(labels, name),
         description=f"rebuilt from {sum(len(part.x) for part in parts)} published windows",
     )
 
