@@ -159,6 +159,16 @@ def test_unknown_settings_name_the_nearest(city: Path, tmp_path: Path) -> None:
     assert not folder.exists()
 
 
+@pytest.mark.parametrize(
+    ("flag", "value", "changed"),
+    [("scheme", "alone", "joint"), ("tasks", "crowd_in", "[1]"), ("preset", "paper", "paper"), ("protocol", "a", "b")],
+)
+def test_a_flag_and_set_of_the_same(city: Path, tmp_path: Path, flag: str, value: str, changed: str) -> None:
+    said = error("train", city, tmp_path / "run", f"--{flag}", value, f"--set={flag}={changed}")
+    assert f"--{flag} and --set {flag} are both given; keep one of them" in said
+    assert not (tmp_path / "run").exists()
+
+
 def test_config_file(city: Path, tmp_path: Path) -> None:
     assert "no settings file" in error("train", city, tmp_path / "run", "--config", tmp_path / "none.toml")
     assert "cannot be read: Is a directory" in error("train", city, tmp_path / "run", "--config", tmp_path)
@@ -214,6 +224,11 @@ def test_forecast_prints_the_busiest_places(city: Path, trained: Path) -> None:
     assert "taxi_pickup, trips / 30 min (SYNTHETIC), from 2024-04-08 00:00:00" in output
     assert "and 12 more places" in output
     assert "crowd_in" not in output
+
+
+def test_places_are_for_the_printed_table(city: Path, trained: Path, tmp_path: Path) -> None:
+    said = error("forecast", trained, city, "--out", tmp_path / "f.csv", "--places", 3)
+    assert "--places is for the printed table" in said and not (tmp_path / "f.csv").exists()
 
 
 def test_calibrate_then_forecast_with_intervals(city: Path, trained: Path, tmp_path: Path) -> None:

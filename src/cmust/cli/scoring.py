@@ -187,7 +187,14 @@ def forecast(
         Path | None,
         typer.Option(help="A .csv, .parquet, .nc or .zarr.zip file to write.", show_default=False),
     ] = None,
-    places: Annotated[int, typer.Option(min=1, help="How many places the printed table shows: the busiest.")] = 10,
+    places: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="How many places the printed table shows: the busiest, 10 when not given. Not with --out.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Forecast the steps that follow a time.
 
@@ -203,9 +210,12 @@ def forecast(
 
     from cmust import Forecaster
     from cmust.cli.forecasts import old_intervals, render
+    from cmust.errors import ConfigError
     from cmust.forecast_table import forecast_table, forecast_tasks, task_names, write_forecasts
     from cmust.observations import read_observations
 
+    if out is not None and places is not None:
+        raise ConfigError("--places is for the printed table; --out writes every place: leave one of them out")
     forecaster = Forecaster.load(run)
     city = read_observations(data, forecaster, None if task == "all" else task)
     names = task_names(forecaster, city, task)
@@ -218,7 +228,7 @@ def forecast(
         typer.echo(f"wrote {out}: {sum(data['value'].size for data in forecasts.values())} forecasts")
         return
     units = {name: model.about["unit"] for name, model in forecaster.tasks.items()}
-    render(forecast_table(forecasts), units, places, Console(), synthetic=city.synthetic)
+    render(forecast_table(forecasts), units, places or 10, Console(), synthetic=city.synthetic)
 
 
 def report(

@@ -87,10 +87,15 @@ def add_to(app: typer.Typer) -> None:
 
 def _settings(config: Path | None, changes: list[str], tasks: str | None, **flags: str | None) -> dict[str, Any]:
     from cmust.cli.overrides import merged, parse_overrides
+    from cmust.errors import ConfigError
     from cmust.settings import read_settings
 
     values = read_settings(config) if config else {}
     given: dict[str, Any] = {key: value for key, value in flags.items() if value is not None}
     if tasks is not None:
         given["tasks"] = [name.strip() for name in tasks.split(",")]
-    return merged(merged(values, given), parse_overrides(changes))
+    changed = parse_overrides(changes)
+    for key in given:
+        if key in changed:
+            raise ConfigError(f"--{key} and --set {key} are both given; keep one of them")
+    return merged(merged(values, given), changed)
