@@ -169,6 +169,40 @@ def test_a_run_that_another_process_writes(run: Path) -> None:
     tiny_fit(run, **QUICK)
 
 
+@pytest.mark.parametrize("name", ["readings.csv", "config.json"])
+def test_a_folder_of_somebody_else_is_left_alone(tmp_path: Path, name: str) -> None:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    (folder / name).write_text('{"model_type": "bert"}')
+    with pytest.raises(RunError, match=f"is no run folder, but holds {name}; choose a folder that is new or empty"):
+        tiny_fit(folder, **QUICK)
+    assert os.listdir(folder) == [name] and (folder / name).read_text() == '{"model_type": "bert"}'
+
+
+def test_a_run_of_another_kind_is_left_alone(tmp_path: Path) -> None:
+    Run(tmp_path).claim({"experiment": "table1"}, {})
+    with pytest.raises(RunError, match=r"config.json is of something else: it has no 'schema'; choose another folder"):
+        tiny_fit(tmp_path, **QUICK)
+
+
+def test_what_a_kill_leaves_before_the_settings_is_no_hindrance(tmp_path: Path) -> None:
+    """The folder alone; the lock; the lock and half of ``config.json``; hidden files of the system besides."""
+    for at, left in enumerate(([], [".lock"], [".lock", ".config.json.ab12.tmp"], [".DS_Store"])):
+        folder = tmp_path / str(at)
+        folder.mkdir()
+        for name in left:
+            (folder / name).touch()
+        with Run(folder).locked():
+            Run(folder).claim({"schema": 1}, {"started": "now"})
+        assert json.loads((folder / "config.json").read_text())["schema"] == 1
+
+
+def test_a_copy_without_its_lock_is_still_the_run(run: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(run, copy, ignore=shutil.ignore_patterns(".lock"))
+    tiny_fit(copy, **QUICK)
+
+
 def test_a_place_that_cannot_be_written_to(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(RunError, match="cannot write to run folder"):
@@ -193,6 +227,7 @@ def test_a_full_disk_loses_nothing(finished: Path, tmp_path: Path, monkeypatch, 
     monkeypatch.setattr(store, "save_file", full_write)
     if what == "history":
         folder.mkdir()
+        (folder / ".lock").touch()  # a run that was begun there
         (folder / "history.jsonl").symlink_to("/dev/full")  # every write finds no space
     with pytest.raises(CmustError, match=r"No space left on device.*free some space"):
         tiny_fit(folder, **QUICK)

@@ -16,6 +16,8 @@ SCHEMA = 1
 """Of ``config.json``."""
 MODEL_SCHEMA = 2
 """Of ``model.json``, whose fields and older layouts ``bundle`` knows."""
+LOCK = ".lock"
+"""The file that whoever writes a run holds."""
 FIRST = 1
 """The version that training makes; it lies in the run folder itself, later ones below ``versions/``."""
 
@@ -133,12 +135,17 @@ class Run:
             defaults: in the shape of ``identity``, for a run that was begun when a setting did not exist yet.
 
         Raises:
-            RunError: the folder holds another run; the first setting that differs is named.
+            RunError: the folder holds another run; the first setting that differs is named. Or it holds no run but
+                somebody's files.
         """
+        self._check_free()
         if not self.config_file.exists():
             self.write_config({**identity, "made": made})
             return
         found = _over(defaults, self.config())
+        kind = next(iter(identity))
+        if kind not in found:
+            raise RunError(f"{self.config_file} is of something else: it has no {kind!r}; choose another folder")
         for key, theirs, ours in _differences({key: found.get(key) for key in identity}, identity):
             raise RunError(
                 f"run {self.folder} was started with {key} = {theirs!r}, not {ours!r}; use the same settings to "
@@ -199,11 +206,12 @@ class Run:
 
         Raises:
             BusyError: another process holds it.
-            RunError: the folder cannot be made.
+            RunError: the folder cannot be made, or holds somebody's files.
         """
+        self._check_free()
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            handle = os.open(self.folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+            handle = os.open(self.folder / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
         except OSError as error:
             raise RunError(
                 f"cannot write to run folder {self.folder}: {error.strerror}; choose another place"
@@ -218,6 +226,26 @@ class Run:
             yield
         finally:
             os.close(handle)
+
+    def _check_free(self) -> None:
+        """Raise RunError where files lie in the folder and nothing says that a run was begun there.
+
+        A run leaves its lock first, then ``config.json``. What a killed one leaves before that is hidden, as are the
+        files that a system puts everywhere: hidden files do not count.
+        """
+        try:
+            names = sorted(os.listdir(self.folder))
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        except OSError as error:
+            raise RunError(f"cannot read {self.folder}: {error.strerror}; choose another place") from error
+        visible = [name for name in names if not name.startswith(".")]
+        if not visible or LOCK in names or (self.config_file.name in names and "made" in self.config()):
+            return
+        more = f" and {len(visible) - 1} more" if len(visible) > 1 else ""
+        raise RunError(
+            f"{self.folder} is no run folder, but holds {visible[0]}{more}; choose a folder that is new or empty"
+        )
 
 
 def read_json(path: Path, missing: str) -> dict[str, Any]:
