@@ -7,5 +7,5 @@ set -eu
 day=${1:-$(date +%F)}
 since=$(date -d "$day - 3 days" +%F)
 mkdir -p forecasts
-cmust ingest sensors counters.csv --nodes sites.csv --to recent.zarr.zip --name bikes --timezone Atlantic/Azores --interval 1h --node counter --time when --quantity bikes=bikes:sum --unit bikes='bikes / h' --kind bikes=count --start "$since" --stop "$day"
+cmust ingest sensors counters.csv --nodes sites.csv --to recent.zarr.zip --force --name bikes --timezone Atlantic/Azores --interval 1h --node counter --time when --quantity bikes=bikes:sum --unit bikes='bikes / h' --kind bikes=count --start "$since" --stop "$day"
 cmust forecast runs/bikes recent.zarr.zip --at "$day" --out "forecasts/$day.csv"

@@ -5,5 +5,5 @@
 # Up to another day than today: ./update.sh 2024-04-14
 set -eu
 day=${1:-$(date +%F)}
-cmust ingest sensors counters.csv --nodes sites.csv --to grown.zarr.zip --name bikes --timezone Atlantic/Azores --interval 1h --node counter --time when --quantity bikes=bikes:sum --unit bikes='bikes / h' --kind bikes=count --start 2024-04-01 --stop "$day"
+cmust ingest sensors counters.csv --nodes sites.csv --to grown.zarr.zip --force --name bikes --timezone Atlantic/Azores --interval 1h --node counter --time when --quantity bikes=bikes:sum --unit bikes='bikes / h' --kind bikes=count --start 2024-04-01 --stop "$day"
 cmust update runs/bikes --city grown.zarr.zip

@@ -184,6 +184,9 @@ def test_demo_and_inspect(tmp_path: Path) -> None:
     path = tmp_path / "demo.zarr.zip"
     assert f"wrote {path} (synthetic)" in run("demo", path, "--weeks", 1, "--places", 16)
     assert cmust.open_city(path).fingerprint() == cmust.demo_city(weeks=1, places=16).fingerprint()
+    assert "exists already; give --force to replace it" in error("demo", path, "--weeks", 2, "--places", 16)
+    assert cmust.open_city(path).fingerprint() == cmust.demo_city(weeks=1, places=16).fingerprint()
+    run("demo", path, "--weeks", 1, "--places", 16, "--seed", 8, "--force")
     output = run("inspect", path)
     assert "S Y N T H E T I C" in output and "taxi_dropoff" in output
 

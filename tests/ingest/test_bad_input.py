@@ -171,13 +171,34 @@ def test_command_line_writes_the_city_or_nothing(tmp_path):
     assert open_city(city).task("events").values.sum() == 10
     assert '"kept": 10' in report.read_text()
     for wrong, said in ((["--grid", "2"], "ROWSxCOLUMNS"), (["--grid", "2x2", "--min-total", "99"], "no cell has 99")):
-        result = CliRunner().invoke(app, [*arguments, *wrong])
+        result = CliRunner().invoke(app, [*arguments, "--force", *wrong])
         assert isinstance(result.exception, IngestError) and said in str(result.exception)
         assert city.read_bytes() == before
     assert [p.name for p in tmp_path.iterdir() if p.name.startswith(".")] == []
     more = ["events", str(path), "--to", str(city), "--add-to", str(city), "--task", "calls", *COMMAND]
     assert CliRunner().invoke(app, [*more, "--box", "-74,40,-73,41", "--grid", "1x1"]).exit_code == 0
     assert list(open_city(city).tasks) == ["events", "calls"]
+
+
+def test_a_city_is_replaced_only_when_that_is_said(tmp_path):
+    from cmust.city import open_city
+
+    path, city = write_csv(tmp_path / "a.csv", GOOD), tmp_path / "c.zarr.zip"
+    command = ["events", str(path), "--to", str(city), *COMMAND, "--box", "-74,40,-73,41", "--grid", "2x2"]
+    city.write_text("of somebody")
+    for other in (
+        command,
+        [*command, "--add-to", str(tmp_path / "other.zarr.zip")],
+        ["nyc-taxi", str(path), "--to", str(city)],
+        ["chicago", str(path), "--to", str(city)],
+        ["beijing-air", str(tmp_path), "--to", str(city)],
+        ["nyc-mobility", str(tmp_path), "--to", str(city)],
+    ):
+        said = str(CliRunner().invoke(app, other).exception)
+        assert said == f"{city} exists already; give --force to replace it, or another name"
+        assert city.read_text() == "of somebody"
+    assert CliRunner().invoke(app, [*command, "--force"]).exit_code == 0
+    assert list(open_city(city).tasks) == ["events"]
 
 
 def test_help_teaches():

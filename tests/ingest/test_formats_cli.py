@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from cmust.city import City, open_city
 from cmust.cli.convert import export_app, import_app
-from cmust.errors import IngestError
+from cmust.errors import ConfigError, IngestError
 
 
 def run(app: object, *arguments: object) -> str:
@@ -66,6 +66,20 @@ def test_basicts_and_wide(tmp_path: Path) -> None:
     named = ("--task", "speed", "--name", "METR-LA")
     run(import_app, "wide", tmp_path / "la.csv", tmp_path / "b.zarr.zip", *named, *shared)
     assert open_city(tmp_path / "a.zarr.zip").fingerprint() == open_city(tmp_path / "b.zarr.zip").fingerprint()
+
+
+def test_a_city_is_replaced_only_when_that_is_said(city: Path, tmp_path: Path) -> None:
+    run(export_app, "published", city, tmp_path / "windows", "--timestamps", "plain")
+    before, command = city.read_bytes(), (import_app, "published", tmp_path / "windows", city, "--timezone", "UTC")
+    with pytest.raises(ConfigError, match=r"pems04\.zarr\.zip exists already; give --force to replace it"):
+        run(*command)
+    for format_name in ("libcity", "wide", "pems", "basicts"):
+        with pytest.raises(ConfigError, match="exists already"):
+            extra = {"wide": ("--task", "x"), "libcity": ()}.get(format_name, ("--start", "2018-01-01"))
+            run(import_app, format_name, tmp_path, city, "--timezone", "UTC", *extra)
+    assert city.read_bytes() == before
+    run(*command, "--force")
+    assert open_city(city).timezone == "UTC"
 
 
 def test_mistakes(city: Path, tmp_path: Path) -> None:

@@ -178,14 +178,14 @@ def test_chicago_command_with_other_weights(tmp_path):
     trips, crashes, people = chicago_files(tmp_path)
     to = tmp_path / "chicago.zarr.zip"
     command = ["chicago", str(trips), "--to", str(to), "--min-total", "60", "--injury-weight", "fatal=10", "--engine"]
-    tables = ["duckdb", "--crashes", str(crashes), "--people", str(people)]
+    tables = ["duckdb", "--force", "--crashes", str(crashes), "--people", str(people)]
     result = CliRunner().invoke(app, command + tables)
     assert result.exit_code == 0, result.output
     assert open_city(to).task("risk").values.sum() == 14
     assert "fatal 10" in open_city(to).task("risk").description
-    assert "needs both tables" in str(CliRunner().invoke(app, [*command, *tables[:3]]).exception)
+    assert "needs both tables" in str(CliRunner().invoke(app, [*command, *tables[:4]]).exception)
     said = "--injury-weight is for the risk: give --crashes and --people too"
-    assert said in str(CliRunner().invoke(app, [*command, "duckdb"]).exception)
+    assert said in str(CliRunner().invoke(app, [*command, "duckdb", "--force"]).exception)
 
 
 def test_chicago_portal_api_spelling(tmp_path):

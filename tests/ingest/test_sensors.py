@@ -137,7 +137,7 @@ def test_command(tmp_path, nodes):
     rows = [["7", "2017-01-01 00:00:10", 3, 40], ["8", "2017-01-01 00:06:00", 5, 20]]
     path = write_csv(tmp_path / "r.csv", rows, ("node", "time", "flow", "speed"))
     to = tmp_path / "c.zarr.zip"
-    command = ["sensors", str(path), "--nodes", str(nodes), "--to", str(to), "--timezone", "Asia/Shanghai"]
+    command = ["sensors", str(path), "--nodes", str(nodes), "--to", str(to), "--timezone", "Asia/Shanghai", "--force"]
     result = CliRunner().invoke(app, command)
     assert result.exit_code == 0, result.output
     city = open_city(to)

@@ -98,6 +98,8 @@ class City:
     def save(self, path: Path | str) -> Path:
         """Write the city to one file, atomically; see :mod:`cmust.city.store`. Returns the path.
 
+        A file that is there is replaced, without asking: the commands ask for ``--force``, this does not.
+
         Raises:
             CmustError: the file cannot be written; what stood there before is untouched.
         """

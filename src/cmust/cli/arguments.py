@@ -11,6 +11,8 @@ CityFile = Annotated[Path, typer.Argument(metavar="CITY", help="A city file, NAM
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.", show_default=False)]
 ModelFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder or a bundle.", show_default=False)]
 
+Force = Annotated[bool, typer.Option("--force", help="Replace the city file that is there.")]
+
 
 def is_first_process() -> bool:
     """Whether this process prints: under ``torchrun`` all do the same, and one of them speaks."""
@@ -25,6 +27,18 @@ def shown_command(*words: object) -> str:
 def names(given: str | None) -> list[str] | None:
     """What stands between the commas; None where nothing was given."""
     return [name.strip() for name in given.split(",")] if given else None
+
+
+def check_new(city: Path, *, force: bool) -> None:
+    """Refuse to write a city where there is a file; before the work, not after it.
+
+    Raises:
+        ConfigError: there is one, and no ``--force``.
+    """
+    from cmust.errors import ConfigError
+
+    if city.is_file() and not force:
+        raise ConfigError(f"{city} exists already; give --force to replace it, or another name")
 
 
 def pairs(option: str, given: list[str] | None) -> dict[str, str]:

@@ -10,7 +10,7 @@ import typer
 
 from cmust.city import City, open_city
 from cmust.city.labels import PublishedLabels
-from cmust.cli.arguments import pairs
+from cmust.cli.arguments import Force, check_new, pairs
 from cmust.cli.grouped import grouped
 from cmust.ingest.formats import (
     Imported,
@@ -29,7 +29,6 @@ import_app = typer.Typer(no_args_is_help=True, help="Make a city from another pr
 export_app = typer.Typer(no_args_is_help=True, help="Write a city as another project's files.")
 
 Source = Annotated[Path, typer.Argument(help="The file or folder to read.")]
-Target = Annotated[Path, typer.Argument(metavar="CITY", help="The city file to write, NAME.zarr.zip.")]
 Timezone = Annotated[
     str, typer.Option(help="IANA zone whose wall clock the times are, such as America/Los_Angeles; no format says.")
 ]
@@ -38,6 +37,29 @@ Kind = Annotated[list[str] | None, typer.Option(help="TASK=count|speed|risk|conc
 Unit = Annotated[list[str] | None, typer.Option(help="TASK=UNIT; may be repeated.")]
 Tasks = Annotated[str, typer.Option(help="Names of the channels, separated by commas.")]
 Start = Annotated[str, typer.Option(help="Wall-clock time of the first step, such as 2018-01-01T00:00:00.")]
+
+
+@dataclass(frozen=True)
+class Target:
+    """The city to write."""
+
+    target: Annotated[Path, typer.Argument(metavar="CITY", help="The city file to write, NAME.zarr.zip.")]
+    force: Force = False
+
+    def __post_init__(self) -> None:
+        """Refuse to replace a city unasked."""
+        check_new(self.target, force=self.force)
+
+    def save(self, imported: Imported) -> None:
+        """Write the city, and say what was assumed and what is in it."""
+        written = imported.city.save(self.target)
+        for note in imported.notes:
+            _say(f"note: {note}")
+        for task in imported.city.tasks.values():
+            typer.echo(
+                f"{task.name}: {task.n_steps} steps of {task.interval} s from {task.time[0]}, {task.n_nodes} nodes"
+            )
+        typer.echo(f"wrote {written}")
 
 
 @dataclass(frozen=True)
@@ -75,7 +97,7 @@ def libcity(
     labels: Labels,
 ) -> None:
     """A folder of LibCity atomic files: .geo with .dyna or .grid, config.json."""
-    _save(import_libcity(source, labels.of(source)), target)
+    target.save(import_libcity(source, labels.of(source)))
 
 
 @import_app.command("basicts")
@@ -89,7 +111,7 @@ def basicts(
     tasks: Tasks = "",
 ) -> None:
     """A BasicTS data folder: desc.json with data.dat, or meta.json with .npy files."""
-    _save(import_basicts(source, labels.of(source), start=start, interval=interval, tasks=_split(tasks)), target)
+    target.save(import_basicts(source, labels.of(source), start=start, interval=interval, tasks=_split(tasks)))
 
 
 @import_app.command("wide")
@@ -104,7 +126,7 @@ def wide(
     key: Annotated[str | None, typer.Option(help="The table, for an HDF5 file with several.")] = None,
 ) -> None:
     """A wide table as of METR-LA and PEMS-BAY: a row per time, a column per node; CSV or pandas HDF5."""
-    _save(import_wide(source, labels.of(source), task=task, interval=interval, start=start, key=key), target)
+    target.save(import_wide(source, labels.of(source), task=task, interval=interval, start=start, key=key))
 
 
 @import_app.command("pems")
@@ -119,10 +141,11 @@ def pems(
     key: Annotated[str, typer.Option(help="The array in the file.")] = "data",
 ) -> None:
     """A (time, node, channel) npz as of PEMS03, PEMS04, PEMS07, PEMS08."""
-    _save(import_pems(source, labels.of(source), start=start, interval=interval, tasks=_split(tasks), key=key), target)
+    target.save(import_pems(source, labels.of(source), start=start, interval=interval, tasks=_split(tasks), key=key))
 
 
 @import_app.command("published")
+@grouped
 def published(
     source: Source,
     target: Target,
@@ -143,7 +166,7 @@ def published(
         labels["kind"] = pairs("--kind", kind)
     if unit:
         labels["unit"] = pairs("--unit", unit)
-    _save(Imported(City.from_published(source, **labels), ()), target)
+    target.save(Imported(City.from_published(source, **labels), ()))
 
 
 CityFile = Annotated[Path, typer.Argument(metavar="CITY", help="The city file to read.")]
@@ -186,15 +209,6 @@ def _split(names: str) -> list[str]:
 def _open(path: Path, tasks: list[str] | None) -> City:
     city = open_city(path)
     return city.select(tasks=tasks) if tasks else city
-
-
-def _save(imported: Imported, target: Path) -> None:
-    written = imported.city.save(target)
-    for note in imported.notes:
-        _say(f"note: {note}")
-    for task in imported.city.tasks.values():
-        typer.echo(f"{task.name}: {task.n_steps} steps of {task.interval} s from {task.time[0]}, {task.n_nodes} nodes")
-    typer.echo(f"wrote {written}")
 
 
 def _report(notes: tuple[str, ...], target: Path) -> None:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from cmust.cli.arguments import CityFile, shown_command
+from cmust.cli.arguments import CityFile, Force, check_new, shown_command
 
 
 def demo(
@@ -13,6 +13,7 @@ def demo(
     weeks: Annotated[int, typer.Option(help="Whole weeks.")] = 8,
     places: Annotated[int, typer.Option(help="Number of places, at least 16.")] = 60,
     seed: Annotated[int, typer.Option(help="Of everything drawn by lot.")] = 7,
+    force: Force = False,
 ) -> None:
     """Make the demo city: synthetic, five coupled tasks in half hours.
 
@@ -20,6 +21,7 @@ def demo(
     """
     from cmust import demo_city
 
+    check_new(out, force=force)
     written = demo_city(seed=seed, weeks=weeks, places=places).save(out)
     typer.echo(f"wrote {written} (synthetic); look at it with: {shown_command('inspect', written)}")
 

@@ -14,6 +14,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from cmust.city import City, open_city
+from cmust.cli.arguments import Force, check_new
 from cmust.errors import CmustError, IngestError
 from cmust.ingest.engine import Engine, open_engine
 from cmust.ingest.events import Ingested
@@ -51,6 +52,12 @@ class Target:
         Path | None, typer.Option("--add-to", help="A city whose tasks come first; names that are there are replaced.")
     ] = None
     report: ReportFile = None
+    force: Force = False
+
+    def __post_init__(self) -> None:
+        """Refuse to replace a city that was not named twice."""
+        added_to_itself = self.add_to is not None and self.add_to.resolve() == self.to.resolve()
+        check_new(self.to, force=self.force or added_to_itself)
 
     @property
     def city_name(self) -> str:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from cmust.cli.arguments import pairs
+from cmust.cli.arguments import Force, check_new, pairs
 from cmust.cli.grouped import grouped
 from cmust.cli.ingest_options import (
     BoxOption,
@@ -64,12 +64,14 @@ def _nyc_taxi(
     stop: Stop = None,
     max_bad_share: MaxBadShare = 0.5,
     report: ReportFile = None,
+    force: Force = False,
 ) -> None:
     """TLC yellow taxi trips, Appendix C.1: taxi pickup, taxi drop-off, crowd out, crowd in.
 
     Files with coordinates (2009 to June 2016): `cmust ingest nyc-taxi 'yellow_tripdata_2016-0[1-3].csv' --to
     nyc.zarr.zip`. Files of today: add `--zones taxi_zones.zip`.
     """
+    check_new(to, force=force)
     places = given_zones(zones, zone_id, zone_name, box, grid)
     rows, columns = rows_columns("30x15" if grid is None else grid)
     with work.begun() as (engine, progress):
@@ -107,12 +109,14 @@ def _chicago(
     stop: Stop = None,
     max_bad_share: MaxBadShare = 0.5,
     report: ReportFile = None,
+    force: Force = False,
 ) -> None:
     """Chicago's taxi trips and accidents, Appendix C.1: taxi pickup, taxi drop-off, risk.
 
     Example: `cmust ingest chicago 'taxi-*.csv' --crashes crashes.csv --people people.csv --to chicago.zarr.zip
     --start 2023-06-01 --stop 2024-01-01`
     """
+    check_new(to, force=force)
     if injury_weight and not crashes:
         raise IngestError("--injury-weight is for the risk: give --crashes and --people too, or leave it out")
     rows, columns = rows_columns(grid)
@@ -137,13 +141,15 @@ def _chicago(
     save(made.city, made.report, to, report)
 
 
-def _beijing_air(folder: Folder, to: To) -> None:
+def _beijing_air(folder: Folder, to: To, force: Force = False) -> None:
     """Six pollutants at 12 stations, from the folder of the stations' files."""
+    check_new(to, force=force)
     write(beijing_air(folder), to)
 
 
-def _nyc_mobility(folder: Folder, to: To, start: Start = None, stop: Stop = None) -> None:
+def _nyc_mobility(folder: Folder, to: To, start: Start = None, stop: Stop = None, force: Force = False) -> None:
     """Manhattan taxis and bikes of 2019, from the folder with flows-2019h1.npz and zones.geojson."""
+    check_new(to, force=force)
     write(nyc_mobility(folder, start, stop), to)
 
 
