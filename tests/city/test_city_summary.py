@@ -67,6 +67,60 @@ def test_nothing_missing_and_nothing_observed(task: Any) -> None:
     assert "longest gap 3 h, 2020-02-28 22:30 at a" in printed(empty)
 
 
+NAN = np.nan
+DOUBTFUL = np.array(
+    [
+        [-1, 0, 7, NAN, 5, NAN],
+        [3, 0, 7, NAN, NAN, NAN],
+        [-2, 0, -7, NAN, NAN, 2],
+        [4, 0, 7, NAN, NAN, 2],
+    ],
+    np.float32,
+)
+
+
+def doubtful(task: Any, values: Any, **changes: Any) -> Task:
+    nodes = tuple("abcdefgh"[: values.shape[1]])
+    where = {"time": task().time[: len(values)], "lon": np.zeros(len(nodes)), "lat": np.zeros(len(nodes))}
+    return task(values=values, nodes=nodes, **where, **changes)  # type: ignore[no-any-return]
+
+
+def test_doubts_by_hand(task: Any) -> None:
+    counts = doubtful(task, DOUBTFUL[:, :, None])
+    expected = (
+        "3 values below zero, though the kind is count: a, c",
+        "1 node without any value: d",
+        "2 nodes with always the same value: b, f",  # e was read once, which says nothing
+    )
+    assert describe(City("c", {"trips": counts})).tasks[0].doubts == expected
+    other = dataclasses.replace(counts, kind="other")
+    assert describe(City("c", {"trips": other})).tasks[0].doubts == expected[1:]
+    lines = printed(City("c", {"trips": counts})).splitlines()
+    assert [line for line in lines if "warning" in line] == [f"warning: trips: {doubt}" for doubt in expected]
+
+
+def test_doubts_name_the_first_nodes_of_many_and_look_at_all_channels(task: Any) -> None:
+    many = doubtful(task, np.zeros((4, 5, 1)))
+    assert describe(City("c", {"trips": many})).tasks[0].doubts == (
+        "5 nodes with always the same value: a, b, c and 2 more",
+    )
+    channels = np.stack([np.zeros((4, 2)), np.arange(8).reshape(4, 2) * [0, 1]], axis=2)  # of b, one moves
+    assert describe(City("c", {"trips": doubtful(task, channels, channels=("u", "v"))})).tasks[0].doubts == (
+        "1 node with always the same value: a",
+    )
+    half = np.stack([np.full((4, 2), NAN), np.arange(8).reshape(4, 2)], axis=2)
+    assert describe(City("c", {"trips": doubtful(task, half, channels=("u", "v"))})).tasks[0].doubts == ()
+
+
+def test_nothing_to_doubt(task: Any, city: City) -> None:
+    assert describe(City("c", {"trips": task(), "day": task(name="day", **one_step())})).tasks[1].doubts == ()
+    assert "warning" not in printed(city)
+
+
+def one_step() -> dict[str, Any]:
+    return {"values": np.ones((1, 3, 1)), "time": np.array(["2020-01-01"], "datetime64[s]")}
+
+
 def test_sparkline_by_hand() -> None:
     assert sparkline(np.array([0.0, 1, 7, np.nan, 3]), 10) == "▁▂█ ▄"
     assert sparkline(np.array([1.0, 3, 7, 7]), 2) == "▃█"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -10,6 +12,9 @@ import numpy.typing as npt
 from cmust.city.checks import DAY
 from cmust.city.city import City
 from cmust.city.task import Floats, Task
+
+SHOWN = 3
+"""Nodes that a doubt names."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +56,7 @@ class TaskSummary:
         maximum: largest observed value.
         daily: mean over nodes, days and channels per slot of the day ``(slot,)``, NaN where never observed.
         weekly: the same per six hours of the week ``(28,)``, from Monday 00:00.
+        doubts: what may be a mistake in the data, a line each: how many, and where first.
     """
 
     name: str
@@ -70,6 +76,7 @@ class TaskSummary:
     maximum: float
     daily: npt.NDArray[np.float64]
     weekly: npt.NDArray[np.float64]
+    doubts: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -149,7 +156,34 @@ def _describe_task(task: Task) -> TaskSummary:
         maximum=float(observed.max()) if some else float("nan"),
         daily=_profile(task.values, seconds % DAY // task.interval, task.steps_per_day),
         weekly=_profile(task.values, since_monday // (DAY // 4), 28),
+        doubts=tuple(_doubts(task)),
     )
+
+
+def _doubts(task: Task) -> Iterator[str]:
+    """Values below zero among counts; nodes without a value; nodes that are the same at all of several steps."""
+    negative = (task.values < 0).sum(axis=(0, 2))
+    if task.kind == "count" and negative.any():
+        yield f"{_number(int(negative.sum()), 'value')} below zero, though the kind is count: {_first(task, negative)}"
+    observed = task.valid.sum(axis=0)
+    empty = (observed == 0).all(axis=1)
+    if empty.any():
+        yield f"{_number(int(empty.sum()), 'node')} without any value: {_first(task, empty)}"
+    low = np.where(task.valid, task.values, np.inf).min(axis=0)
+    high = np.where(task.valid, task.values, -np.inf).max(axis=0)
+    constant = (low >= high).all(axis=1) & (observed > 1).any(axis=1)  # a channel without a value has high below low
+    if constant.any():
+        yield f"{_number(int(constant.sum()), 'node')} with always the same value: {_first(task, constant)}"
+
+
+def _number(count: int, what: str) -> str:
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
+
+
+def _first(task: Task, where: npt.NDArray[Any]) -> str:
+    """The first nodes of those where it is not zero."""
+    nodes = [task.nodes[at] for at in np.flatnonzero(where)]
+    return ", ".join(nodes[:SHOWN]) + (f" and {len(nodes) - SHOWN} more" if len(nodes) > SHOWN else "")
 
 
 def _profile(values: Floats, slot: npt.NDArray[np.int64], slots: int) -> npt.NDArray[np.float64]:

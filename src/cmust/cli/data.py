@@ -29,6 +29,8 @@ def demo(
 def inspect(city: CityFile) -> None:
     """Show a city: its tasks, spans, gaps, zeros, units, the mean day and week.
 
+    Warns of counts below zero, and of places without any value or with always the same.
+
     Example: `cmust inspect demo.zarr.zip`
     """
     from rich.console import Console

@@ -22,7 +22,9 @@ _WEEK_COLUMNS = 28
 
 
 def render(summary: CitySummary, console: Console) -> None:
-    """Print ``summary``: what the city is, its numbers in tables, and the mean day and week of each task."""
+    """Print ``summary``: what the city is, its numbers in tables, what may be a mistake, and the mean day and
+    week of each task.
+    """
     if summary.synthetic:
         console.print(Panel(Text("S Y N T H E T I C   D A T A", justify="center", style="bold reverse yellow")))
     console.print(f"[bold]{escape(summary.name)}[/bold]  {escape(summary.description)}")
@@ -30,6 +32,9 @@ def render(summary: CitySummary, console: Console) -> None:
     if summary.source:
         console.print(f"source: {escape(summary.source)}")
     console.print(_task_table(summary.tasks))
+    for task in summary.tasks:
+        for doubt in task.doubts:
+            console.print(Text(f"warning: {task.name}: {doubt}", style="yellow"))
     if summary.covariates:
         console.print(_covariate_table(summary.covariates))
     for task in summary.tasks:
