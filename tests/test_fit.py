@@ -18,6 +18,7 @@ from cmust.bundle.schema import digest
 from cmust.errors import CityError, CmustError, ConfigError, RunError
 from cmust.rolling import state as store
 from cmust.run import Run
+from cmust.settings import derived_settings, make_settings
 from cmust.training import make_fabric
 from tests.rolling.tiny import SIZES, small_city, tiny_fit
 
@@ -112,6 +113,15 @@ def test_a_run_begun_before_a_setting_existed_goes_on_with_its_default(run: Path
         ({"training": {"epochs_by_task": {"trips": 3}}, "scheme": "rolling"}, r"means nothing without scheme = alone"),
         ({"training": {"warmup_updates": 3}, "preset": "paper"}, r"without training\.schedule = cosine"),
         ({"training": {"milestones": [3]}, "preset": "tuned"}, r"without training\.schedule = milestones"),
+        ({"training": {"rolling_epochs": 3}, "scheme": "alone"}, r"training\.rolling_epochs means .* rolling phases"),
+        ({"training": {"delta": 3}, "scheme": "joint"}, r"training\.delta means nothing without rolling phases"),
+        (
+            {"training": {"freezing": False, "stability": "tensor"}, "scheme": "rolling"},
+            r"training\.stability means nothing without training\.freezing = true; set that",
+        ),
+        ({"model": {"cross_interactions": False, "order": "time_first"}}, r"without model\.cross_interactions = true"),
+        ({"model": {**SIZES, "cross_interactions": False}}, r"model\.cross_width means nothing without model\.cross"),
+        ({"model": {"prompts": False, "prompt": "free"}}, r"model\.prompt means nothing without model\.prompts = true"),
         ({"training": {"rate": float("inf")}}, r"training\.rate: .*finite"),
         ({"training": {"milestones": "3"}}, r"should be a list \(found '3'\)"),
         ({"model": 3}, r"settings\.model: .* table \(found 3\)"),
@@ -122,6 +132,21 @@ def test_settings_that_do_not_fit(tmp_path: Path, change: dict, words: str) -> N
     with pytest.raises(ConfigError, match=words):
         tiny_fit(tmp_path / "run", **{**QUICK, **change})
     assert not (tmp_path / "run" / "model").exists()
+
+
+def test_what_means_nothing_is_left_out_of_derived_settings() -> None:
+    training = {"start_epochs": 3, "rolling_epochs": 2, "delta": 1e-9, "warmup_updates": 5, "refine_epochs": 4}
+    model = {"cross_width": 8, "heads": 2, "prompt": "free"}
+    given = {"preset": "tuned", "training": training, "model": model}
+    whole = make_settings(**given)
+    assert whole == derived_settings(**given) and dict(whole.training) == training
+    alone = derived_settings(**{**given, "scheme": "alone"})
+    assert alone == make_settings(**alone.model_dump())
+    assert alone.training == {"start_epochs": 3, "warmup_updates": 5, "refine_epochs": 4} and alone.model == model
+    bare = derived_settings(**{**given, "model": {**model, "prompts": False, "cross_interactions": False}})
+    assert bare.model == {"heads": 2, "prompts": False, "cross_interactions": False} and bare.training == training
+    with pytest.raises(ConfigError, match=r"training\.epochz"):
+        derived_settings(training={"epochz": 3})
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from cmust import demo_city
 from cmust.comparison import add_system
 from cmust.errors import RunError
 from cmust.quickstart import alone_settings, beaten, quickstart
+from cmust.settings import make_settings
 
 SETTINGS: dict[str, Any] = {
     "model": {
@@ -83,7 +84,8 @@ def test_quickstart_can_be_repeated(tmp_path: Path) -> None:
 def test_alone_has_the_epochs_of_the_rolling_plan() -> None:
     training = {"start_epochs": 5, "rolling_epochs": 2, "refine_epochs": 3}
     alone = alone_settings({"training": training}, ["a", "b"])
-    assert alone["scheme"] == "alone"
+    assert alone["scheme"] == "alone" and "rolling_epochs" not in alone["training"]
+    make_settings(**alone)
     assert alone["training"]["epochs_by_task"] == {
         "a": 5 + 2 + 3,
         "b": 2 + 3,

@@ -13,7 +13,7 @@ from cmust.evaluation import evaluate
 from cmust.fitting import fit
 from cmust.report import write_report
 from cmust.rolling import epochs_by_task, rolling_plan
-from cmust.settings import make_settings
+from cmust.settings import derived_settings, make_settings
 from cmust.training import Watcher
 
 SETTINGS: dict[str, Any] = {
@@ -108,7 +108,8 @@ def quickstart(
 def alone_settings(settings: dict[str, Any], tasks: list[str]) -> dict[str, Any]:
     """The settings that train every task alone for as many epochs as the rolling plan has for it."""
     epochs = epochs_by_task(rolling_plan(tasks, make_settings(**settings).trainer))
-    return {**settings, "scheme": "alone", "training": {**settings.get("training", {}), "epochs_by_task": epochs}}
+    training = {**settings.get("training", {}), "epochs_by_task": epochs}
+    return derived_settings(**{**settings, "scheme": "alone", "training": training}).model_dump()
 
 
 def beaten(evaluation: dict[str, Any]) -> tuple[str, ...]:

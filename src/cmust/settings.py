@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from cmust.errors import ConfigError
 from cmust.model.config import ModelConfig, PresetName, describe_validation, model_config
-from cmust.rolling.config import TrainingConfig, training_config
+from cmust.rolling.config import TrainingConfig, check_used, meaningless, training_config
 from cmust.windows import Protocol
 
 Scheme = Literal["rolling", "alone", "joint"]
@@ -58,26 +58,51 @@ def make_settings(**values: Any) -> Settings:
     Raises:
         ConfigError: a key is unknown, a value does not fit, or would be ignored, in any section.
     """
+    settings = _fitting(values)
+    for name, needed in _meaningless_of_network(settings).items():
+        raise ConfigError(f"model.{name} means nothing without {needed}; set that too, or leave {name} out")
+    check_used(settings.trainer, settings.training, settings.scheme)
+    return settings
+
+
+def derived_settings(**values: Any) -> Settings:
+    """Settings that are made from others by changing some of them: what means nothing any more is left out.
+
+    Raises:
+        ConfigError: a key is unknown, or a value does not fit, in any section.
+    """
+    settings = _fitting(values)
+    idle = {
+        "model": _meaningless_of_network(settings),
+        "training": meaningless(settings.trainer, settings.training, settings.scheme),
+    }
+    kept = {
+        table: {name: value for name, value in getattr(settings, table).items() if name not in names}
+        for table, names in idle.items()
+    }
+    return settings.model_copy(update=kept)
+
+
+def _fitting(values: dict[str, Any]) -> Settings:
     try:
         settings = Settings(**values)
     except ValidationError as error:
         raise ConfigError(describe_validation(error, "settings", Settings.model_fields)) from error
-    _ = settings.network
-    _check_used(settings)
+    _ = settings.network, settings.trainer
     return settings
 
 
-def _check_used(settings: Settings) -> None:
-    """Refuse training settings that the others make meaningless, rather than to ignore them."""
-    schedule = settings.trainer.schedule
-    for key, used, needed in (
-        ("epochs_by_task", settings.scheme == "alone", "scheme = alone"),
-        ("milestones", schedule == "milestones", "training.schedule = milestones"),
-        ("milestone_factor", schedule == "milestones", "training.schedule = milestones"),
-        ("warmup_updates", schedule == "cosine", "training.schedule = cosine"),
-    ):
-        if key in settings.training and not used:
-            raise ConfigError(f"training.{key} means nothing without {needed}; set that too, or leave {key} out")
+def _meaningless_of_network(settings: Settings) -> dict[str, str]:
+    """Those of the network's settings given that change nothing, each with what it would need."""
+    network = settings.network
+    crossing = "model.cross_interactions = true", network.cross_interactions
+    needs = {
+        "cross": crossing,
+        "order": crossing,
+        "cross_width": crossing,
+        "prompt": ("model.prompts = true", network.prompts),
+    }
+    return {name: needs[name][0] for name in settings.model if name in needs and not needs[name][1]}
 
 
 def read_settings(path: Path | str) -> dict[str, Any]:

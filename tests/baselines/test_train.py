@@ -132,6 +132,11 @@ def test_settings_of_a_system() -> None:
         recipe(SYSTEMS["dcrnn"], delta=1.0)
     with pytest.raises(ConfigError, match="choose among mae"):
         recipe(SYSTEMS["dcrnn"], loss="rmse")
+    with pytest.raises(ConfigError, match=r"warmup_updates means nothing without training\.schedule = cosine"):
+        recipe(SYSTEMS["dcrnn"], warmup_updates=3)
+    assert recipe(SYSTEMS["dcrnn"], warmup_updates=3, schedule="cosine")[1].warmup_updates == 3
+    with pytest.raises(ConfigError, match=r"milestones means nothing without training\.schedule = milestones"):
+        recipe(SYSTEMS["residual_mlp"], milestones=(3,))  # its own schedule is a cosine
     with pytest.raises(ConfigError, match="unknown system 'prophet'"):
         registry.find_system("prophet")
 

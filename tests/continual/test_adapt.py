@@ -388,6 +388,8 @@ def test_another_adaptation_begins_anew(run: Path) -> None:
         (city_of, "bikes", {"until": "soon"}, CityError, "not a time"),
         (city_of, "bikes", {"refine_epoch": 3}, ConfigError, "did you mean refine_epochs"),
         (city_of, "bikes", {"rate": -1}, ConfigError, r"training\.rate"),
+        (city_of, "bikes", {"start_epochs": 3}, ConfigError, "start_epochs means nothing without training from fresh"),
+        (city_of, "bikes", {"rolling_epochs": 3, "compare": True}, ConfigError, "rolling_epochs means nothing without"),
     ],
 )
 def test_what_does_not_fit(run: Path, city, task: str, options: dict, error: type, words: str) -> None:
@@ -398,7 +400,7 @@ def test_what_does_not_fit(run: Path, city, task: str, options: dict, error: typ
 
 
 def test_a_run_without_common_weights(tmp_path: Path) -> None:
-    tiny_fit(tmp_path / "run", old_city(), **{**tiny_settings("tuned"), "scheme": "alone"})
+    tiny_fit(tmp_path / "run", old_city(), **tiny_settings("tuned", scheme="alone"))
     with pytest.raises(RunError, match=r"no common weights W\*.*--like TASK"):
         adapt(tmp_path / "run", city_of(), "bikes", **CPU)
     done = adapt(tmp_path / "run", uptown(), "trips", name="north", **CPU)

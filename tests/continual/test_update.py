@@ -275,10 +275,14 @@ def test_what_does_not_fit(run: Path, tmp_path: Path) -> None:
         update(run, tiny_city(tiny_task("trips", steps=336, nodes=4)), tasks=["trips"], **CPU)
     with pytest.raises(RunError, match="no task 'metro'"):
         update(run, tiny_city(tiny_task("metro")), tasks=["metro"], **CPU)
+    with pytest.raises(ConfigError, match=r"training\.start_epochs means nothing without training from fresh weights"):
+        update(run, whole_city(), start_epochs=3, **CPU)
+    with pytest.raises(ConfigError, match=r"training\.head_epochs means nothing without a task that comes later"):
+        update(run, whole_city(), head_epochs=3, **CPU)
     with pytest.raises(ConfigError, match="did you mean rolling_epochs"):
         update(run, whole_city(), rolling_epoch=3, **CPU)
     assert snapshot(run) == files
-    tiny_fit(tmp_path / "joint", old_city(), **{**tiny_settings("tuned"), "scheme": "joint"})
+    tiny_fit(tmp_path / "joint", old_city(), **tiny_settings("tuned", scheme="joint"))
     with pytest.raises(RunError, match=r"no common weights W\*"):
         update(tmp_path / "joint", whole_city(), **CPU)
 

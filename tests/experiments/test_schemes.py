@@ -85,8 +85,11 @@ def test_a_way_differs_in_nothing_else() -> None:
         "joint": {"start_epochs": 3},
         "alone": {"epochs_by_task": {"trips": 4, "visits": 2}},
     }
+    unused = {"joint": {"rolling_epochs"}, "alone": {"rolling_epochs"}}
     for way, changes in expected.items():
-        assert settings[way].trainer == rolling.model_copy(update=changes)
+        leave = unused.get(way, set())
+        trainer, wanted = settings[way].trainer, rolling.model_copy(update=changes)
+        assert trainer.model_dump(exclude=leave) == wanted.model_dump(exclude=leave)
         assert settings[way].network == settings["rolling"].network and settings[way].preset == "paper"
 
 

@@ -243,6 +243,16 @@ def test_without_cross_interactions(preset: str) -> None:
     assert not torch.allclose(forecast(without, head, inputs), forecast(full, head, inputs), atol=1e-3)
 
 
+@pytest.mark.parametrize("change", [{"order": "time_first"}, {"cross": "sequential"}, {"cross_width": 7}])
+def test_settings_of_cross_interactions_change_nothing_without_them(change: dict) -> None:
+    """Not even a width that the heads do not divide."""
+    config = model_config("paper", **SIZES, dropout=0.0, cross_interactions=False)
+    trunk, head, inputs = parts(config)
+    other = Trunk(model_config("paper", **{**SIZES, **change}, dropout=0.0, cross_interactions=False), SLOTS, (1,))
+    other.load_state_dict(trunk.state_dict())
+    torch.testing.assert_close(forecast(other, head, inputs), forecast(trunk, head, inputs))
+
+
 @pytest.mark.parametrize("preset", ["paper", "reference", "tuned"])
 def test_without_prompts(preset: str) -> None:
     trunk, head, inputs = parts(model_config(preset, **SIZES, dropout=0.0))

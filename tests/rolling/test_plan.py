@@ -5,7 +5,16 @@ from dataclasses import replace
 
 import pytest
 
-from cmust.rolling import adapt_plan, joint_plan, rolling_plan, single_plan, training_config, update_plan
+from cmust.rolling import (
+    Use,
+    adapt_plan,
+    joint_plan,
+    meaningless,
+    rolling_plan,
+    single_plan,
+    training_config,
+    update_plan,
+)
 from cmust.rolling.plan import rate_factor
 
 CONFIG = training_config("paper", start_epochs=7, rolling_epochs=5, refine_epochs=3, epochs_by_task={"b": 9})
@@ -82,3 +91,23 @@ def test_cosine_with_warm_up() -> None:
     assert factors.index(max(factors)) == 4 and factors[4:] == sorted(factors[4:], reverse=True)
     assert 0 < factors[39] < 0.01
     assert rate_factor(start, training_config("paper", schedule="cosine", warmup_updates=0, start_epochs=5), 0, 8) == 1
+
+
+def test_what_means_nothing_for_a_use() -> None:
+    rolling = {"rolling_epochs", "rolling_factor", "freezing", "stability", "delta", "delta_unit"}
+    of_cosine, of_milestones = {"warmup_updates"}, {"milestones", "milestone_factor"}
+    idle: dict[Use, set[str]] = {
+        "rolling": {"epochs_by_task"},
+        "alone": rolling,
+        "joint": rolling | {"epochs_by_task"},
+        "update": {"epochs_by_task", "start_epochs", "head_epochs"},
+        "adapt": rolling | {"epochs_by_task", "start_epochs"},
+        "compare": rolling | {"epochs_by_task"},
+    }
+    for use, expected in idle.items():
+        for schedule, unscheduled in (("cosine", of_milestones), ("milestones", of_cosine)):
+            config = training_config("paper", schedule=schedule)
+            assert set(meaningless(config, type(config).model_fields, use)) == expected | unscheduled
+    free = training_config("paper", freezing=False)
+    assert set(meaningless(free, rolling, "update")) == {"stability", "delta", "delta_unit"}
+    assert meaningless(free, ["rate", "delta"], "rolling") == {"delta": "training.freezing = true"}

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from cmust.errors import CityError, RunError
-from cmust.model import forecast
+from cmust.model import forecast, model_config
 from cmust.model.losses import loss_terms
-from cmust.rolling import Lesson, Phase, Star, Trainer, adapt_plan, update_plan
+from cmust.rolling import Lesson, Phase, Star, Trainer, adapt_plan, rolling_plan, training_config, update_plan
+from cmust.rolling.lesson import lesson_of
 from cmust.windows import make_windows
 from tests.rolling.tiny import small_city, tiny_city, tiny_task, tiny_trainer
 
@@ -484,3 +485,15 @@ def test_a_validation_loss_of_some_windows() -> None:
     whole, events = trained()
     same, again = trained(training={"validation_windows": 14})
     assert events == again and all(equal(whole[task], same[task]) for task in whole)
+
+
+def test_without_prompts_their_kind_changes_nothing() -> None:
+    """Not the rate of what else a head learns: its ways back to the recent level."""
+    training = training_config("tuned", rate=0.5)
+    phase = rolling_plan(["trips"], training)[-1]
+    rates = [
+        lesson_of(model_config("tuned", prompt=prompt, prompts=prompts), training, phase).own_rate
+        for prompts in (True, False)
+        for prompt in ("summary", "free")
+    ]
+    assert rates == [0.5, None, 0.5, 0.5]

@@ -82,14 +82,8 @@ def tiny_settings(
     preset: str = "paper", *, training: dict[str, Any] | None = None, model: dict[str, Any] | None = None, **more: Any
 ) -> dict[str, Any]:
     """Settings for ``fit`` and ``make_settings``."""
-    quick = {
-        "batch_size": 32,
-        "start_epochs": 2,
-        "rolling_epochs": 3,
-        "refine_epochs": 2,
-        "precision": "32-true",
-        "rolling_factor": 0.1,
-    }
+    rolling = {"rolling_epochs": 3, "rolling_factor": 0.1} if more.get("scheme", "rolling") == "rolling" else {}
+    quick = {"batch_size": 32, "start_epochs": 2, "refine_epochs": 2, "precision": "32-true", **rolling}
     return {
         "preset": preset,
         "model": {**SIZES, **(model or {})},

@@ -22,7 +22,7 @@ from cmust.files import write_text
 from cmust.identity import describe_city, field_defaults
 from cmust.machine import provenance
 from cmust.naive import NAIVE
-from cmust.rolling import TrainingConfig, training_config
+from cmust.rolling import TrainingConfig, check_used, training_config
 from cmust.run import Run, read_json
 from cmust.training import Watcher, carry_out, make_fabric
 from cmust.windows import Protocol
@@ -50,7 +50,7 @@ def recipe(system: System, **changes: Any) -> tuple[str, TrainingConfig]:
     """Loss and training settings of a system: its own published ones, with single ones changed.
 
     Raises:
-        ConfigError: a setting is unknown, does not fit, or means nothing for another system.
+        ConfigError: a setting is unknown, does not fit, or means nothing for another system or with its schedule.
     """
     known = ("seed",) if system.classic else KEYS
     unknown = [key for key in changes if key not in known]
@@ -62,7 +62,9 @@ def recipe(system: System, **changes: Any) -> tuple[str, TrainingConfig]:
     loss = str(values.pop("loss"))
     if loss not in LOSSES:
         raise ConfigError(f"loss = {loss!r} of {system.label}; choose among {', '.join(LOSSES)}")
-    return loss, training_config("paper", **values)
+    training = training_config("paper", **values)
+    check_used(training, changes, "alone")
+    return loss, training
 
 
 def train(

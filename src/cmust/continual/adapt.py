@@ -18,7 +18,7 @@ from cmust.evaluation import SYSTEM
 from cmust.forecaster import Forecaster
 from cmust.identity import data_fingerprint
 from cmust.machine import provenance
-from cmust.rolling import TrainingConfig, changed_training
+from cmust.rolling import TrainingConfig, changed_training, check_used
 from cmust.run import Run
 from cmust.task_model import TaskModel
 from cmust.training import Watcher, make_fabric
@@ -133,7 +133,8 @@ def training_of(before: Forecaster, wish: Wish, changes: dict[str, Any], *, comp
     """The run's training settings with some changed.
 
     Raises:
-        ConfigError: a setting is unknown or does not fit, or nothing is trained that it could be for.
+        ConfigError: a setting is unknown, does not fit or means nothing here, or nothing is trained that it could be
+            for.
     """
     if wish.train == "nothing" and (changes or compare):
         given = [*(["--compare"] if compare else []), *(f"training.{name}" for name in changes)]
@@ -143,7 +144,9 @@ def training_of(before: Forecaster, wish: Wish, changes: dict[str, Any], *, comp
             "the head alone is trained (train=prompt, or less than a week to train on): training.refine_epochs says "
             "how long, leave out training.head_epochs"
         )
-    return changed_training(before.training, **changes)
+    config = changed_training(before.training, **changes)
+    check_used(config, changes, "compare" if compare else "adapt")
+    return config
 
 
 def adapted(

@@ -21,7 +21,7 @@ from cmust.machine import provenance
 from cmust.model import Head, Trunk, channel_counts
 from cmust.model.losses import counted
 from cmust.profile import Shape, shaped
-from cmust.rolling import Star, TrainingConfig, changed_training, update_plan
+from cmust.rolling import Star, TrainingConfig, changed_training, check_used, update_plan
 from cmust.run import Run
 from cmust.task_model import TaskModel
 from cmust.training import Outcome, Watcher, carry_out, make_fabric
@@ -75,7 +75,7 @@ def update(
     Raises:
         CityError: a task has other places, interval or channels, is too short, or has no observation where it would be
             judged.
-        ConfigError: a setting does not fit, or this is one of several processes.
+        ConfigError: a setting does not fit, or means nothing for an update, or this is one of several processes.
         RunError: there is no new data; or the run is not finished, has no ``W*``, is being written by another process,
             or is damaged.
     """
@@ -84,6 +84,7 @@ def update(
     with changing(run) as change:
         before = Forecaster.load(run, change.parent)
         settings = changed_training(before.training, **training)
+        check_used(settings, training, "update")
         grown, left_out = _grown(before, city, tasks)
         work = change.work(
             {

@@ -1,6 +1,6 @@
 """What a cell does: naive forecasts, another system, or CMuST in one of its presets, within a budget."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -20,9 +20,9 @@ from cmust.forecaster import Forecaster
 from cmust.machine import provenance
 from cmust.naive import NAIVE, PROFILE
 from cmust.profile import profile_alone
-from cmust.rolling import PLANS
+from cmust.rolling import PLANS, TrainingConfig
 from cmust.run import Run
-from cmust.settings import Scheme, Settings, make_settings
+from cmust.settings import Scheme, Settings, derived_settings
 from cmust.training import Watcher
 from cmust.windows import make_windows
 
@@ -30,7 +30,12 @@ NAIVE_CELL = "naive"
 CMUST = {"cmust_paper": "paper", "cmust_reference": "reference", "cmust_tuned": "tuned"}
 ALONE = "cmust_alone"
 """The network of the tuned preset on one task by itself: what CMuST gains from the others is its distance to this."""
-EPOCHS_OF = {"start": "start_epochs", "single": "start_epochs", "roll": "rolling_epochs", "refine": "refine_epochs"}
+EPOCHS_OF = {
+    **dict.fromkeys(("start", "single", "joint"), "start_epochs"),
+    "roll": "rolling_epochs",
+    "refine": "refine_epochs",
+}
+"""By kind of phase: the setting that says how many epochs."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +72,9 @@ class Terms:
                 raise ConfigError(f"systems.{name} has {unknown[0]!r}; it takes the tables training and network")
 
     def of(self, cell: Cell) -> Settings:
-        """The settings of a cell's run; of another system only ``protocol`` and the windows mean something."""
+        """The settings of a cell's run: those given that mean something in it. Of another system only ``protocol`` and
+        the windows do.
+        """
         training = {"precision": "32-true", **self.settings.get("training", {}), "seed": cell.seed}
         own = {key: value for key, value in self.settings.items() if key != "systems"}
         cells = {
@@ -76,7 +83,7 @@ class Terms:
             "tasks": cell.tasks,
             "training": training,
         }
-        return make_settings(**{**own, **cells})
+        return derived_settings(**{**own, **cells})
 
 
 def changed(settings: dict[str, Any], changes: dict[str, dict[str, Any]]) -> dict[str, Any]:
@@ -137,7 +144,7 @@ def _other(cell: Cell, folder: Path, terms: Terms, watcher: Watcher | None) -> R
         train(cell.system, terms.city, place, cell.tasks, watcher=watch, scored=False, **{**shape, **changes})
         return [Part("start_epochs", pace) for pace in watch.paces]
 
-    chosen = {key: getattr(published, key) for key in ("start_epochs", "milestones", "batch_size")}
+    chosen = _chosen(published, ["start_epochs"])
     settled: dict[str, Any] = {"budget": "until fitted", "training": {}}
     if not system.classic:
         windows, halves = partial(training_windows, terms, settings), "batch_size" not in shape
@@ -174,9 +181,7 @@ def fitted(cell: Cell, folder: Path, terms: Terms, watcher: Watcher | None) -> t
         both = timed(cell, place, terms, "joint", batch)
         return [Part(EPOCHS_OF[phase.kind], Pace(both.update, both.validation / len(cell.tasks))) for phase in plan]
 
-    chosen = {key: getattr(training, key) for key in (*EPOCHS_OF.values(), "batch_size")}
-    if training.schedule == "milestones":
-        chosen["milestones"] = training.milestones
+    chosen = _chosen(training, dict.fromkeys(EPOCHS_OF[phase.kind] for phase in plan))
     windows, halves = partial(training_windows, terms, settings), "batch_size" not in settings.training
     settled = terms.budget.settle(folder, len(cell.tasks), chosen, windows, probe, halves=halves)
     values = {**settings.model_dump(), "training": {**settings.training, **settled["training"]}}
@@ -184,11 +189,17 @@ def fitted(cell: Cell, folder: Path, terms: Terms, watcher: Watcher | None) -> t
     return fit(terms.city, run, accelerator=terms.accelerator, devices=1, watcher=watcher, **values), settled
 
 
+def _chosen(training: TrainingConfig, epochs: Iterable[str]) -> dict[str, Any]:
+    """The settings that a budget may change, as published."""
+    milestones = ["milestones"] if training.schedule == "milestones" else []
+    return {key: getattr(training, key) for key in (*epochs, *milestones, "batch_size")}
+
+
 def timed(cell: Cell, place: Path, terms: Terms, scheme: str, batch: int) -> Pace:
     """The pace of a few updates of CMuST on the tasks of a cell, with batches of a size."""
     settings, watch = terms.of(cell), Stopwatch()
     training = {**settings.training, **PROBE, "batch_size": batch}
-    values = {**settings.model_dump(), "scheme": scheme, "training": training}
+    values = derived_settings(**{**settings.model_dump(), "scheme": scheme, "training": training}).model_dump()
     fit(terms.city, place, accelerator=terms.accelerator, devices=1, watcher=watch, **values)
     (pace,) = watch.paces
     return pace

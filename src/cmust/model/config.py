@@ -66,7 +66,7 @@ class ModelConfig(BaseModel):
 
     @model_validator(mode="after")
     def _heads_divide(self) -> Self:
-        for field in ("cross_width", "self_width"):
+        for field in ("self_width", *(["cross_width"] if self.cross_interactions else [])):
             if getattr(self, field) % self.heads:
                 raise ValueError(f"{field}={getattr(self, field)} is not a multiple of heads={self.heads}")
         return self

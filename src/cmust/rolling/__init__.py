@@ -2,7 +2,14 @@
 
 from typing import TYPE_CHECKING, Any
 
-from cmust.rolling.config import TrainingConfig, changed_training, training_config
+from cmust.rolling.config import (
+    TrainingConfig,
+    Use,
+    changed_training,
+    check_used,
+    meaningless,
+    training_config,
+)
 from cmust.rolling.lesson import Lesson, Objective
 from cmust.rolling.plan import (
     PLANS,
@@ -29,10 +36,13 @@ __all__ = [
     "Star",
     "Trainer",
     "TrainingConfig",
+    "Use",
     "adapt_plan",
     "changed_training",
+    "check_used",
     "epochs_by_task",
     "joint_plan",
+    "meaningless",
     "rolling_plan",
     "single_plan",
     "training_config",

@@ -1,11 +1,15 @@
 """How the network is trained: every setting of the rolling scheme, as named presets like the network's."""
 
+from collections.abc import Iterable
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from cmust.errors import ConfigError
 from cmust.model.config import describe_validation
+
+Use = Literal["rolling", "alone", "joint", "update", "adapt", "compare"]
+"""What settings are for: a scheme, or what comes after it; ``compare``: adapting beside training from fresh weights."""
 
 
 class TrainingConfig(BaseModel):
@@ -137,6 +141,39 @@ def changed_training(config: TrainingConfig, /, **overrides: Any) -> TrainingCon
         ConfigError: a setting is unknown, or a value does not fit.
     """
     return _checked({**config.model_dump(), **overrides})
+
+
+def meaningless(config: TrainingConfig, given: Iterable[str], use: Use) -> dict[str, str]:
+    """Those of the settings given that change nothing in a use, each with what it would need."""
+    fresh = "training from fresh weights", use not in ("update", "adapt")
+    rolling = "rolling phases (scheme = rolling, or an update)", use in ("rolling", "update")
+    freezing = ("training.freezing = true", config.freezing) if rolling[1] else rolling
+    milestones = "training.schedule = milestones", config.schedule == "milestones"
+    needs = {
+        "start_epochs": fresh,
+        "epochs_by_task": ("scheme = alone", use == "alone"),
+        "head_epochs": ("a task that comes later", use != "update"),
+        "rolling_epochs": rolling,
+        "rolling_factor": rolling,
+        "freezing": rolling,
+        "stability": freezing,
+        "delta": freezing,
+        "delta_unit": freezing,
+        "milestones": milestones,
+        "milestone_factor": milestones,
+        "warmup_updates": ("training.schedule = cosine", config.schedule == "cosine"),
+    }
+    return {name: needs[name][0] for name in given if name in needs and not needs[name][1]}
+
+
+def check_used(config: TrainingConfig, given: Iterable[str], use: Use) -> None:
+    """Refuse settings that the others, or the use, make meaningless, rather than to ignore them.
+
+    Raises:
+        ConfigError: it names the first of them, and what it would need.
+    """
+    for name, needed in meaningless(config, given, use).items():
+        raise ConfigError(f"training.{name} means nothing without {needed}; set that too, or leave {name} out")
 
 
 def _checked(values: dict[str, Any]) -> TrainingConfig:

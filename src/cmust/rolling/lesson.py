@@ -48,6 +48,6 @@ class Lesson:
 
 def lesson_of(network: ModelConfig, training: TrainingConfig, phase: Phase) -> Lesson:
     """Our network's: ``FC_p`` learns at gamma in every phase; a free prompt at the phase's rate (docs/method.md)."""
-    own_rate = None if network.prompt == "free" else training.rate
+    own_rate = None if network.prompts and network.prompt == "free" else training.rate
     parameters = () if phase.kind == "head" else None
     return Lesson(network.loss, parameters=parameters, own_rate=own_rate, nodes=training.nodes_per_update)
