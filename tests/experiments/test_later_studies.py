@@ -82,8 +82,25 @@ def test_cold_start(city: Path, tmp_path: Path) -> None:
     assert "--days has 'x', which is not a whole number from 1 on" in wrong
 
 
+@pytest.mark.parametrize(
+    ("study", "later", "words"),
+    [
+        ("coldstart", {"adapt": {"refine_epoch": 2}}, "did you mean refine_epochs"),
+        ("coldstart", {"adapt": {"rolling_epochs": 2}}, "rolling_epochs means nothing without rolling phases"),
+        ("newplaces", {"adapt": {"delta": 2}}, "delta means nothing without rolling phases"),
+        ("updating", {"update": {"start_epochs": 2}}, "start_epochs means nothing without training from fresh weights"),
+    ],
+)
+def test_settings_of_what_comes_later_are_checked_before_anything_is_trained(
+    city: Path, tmp_path: Path, study: str, later: dict, words: str
+) -> None:
+    folder, cuts = tmp_path / "made", ["--cuts", "2024-03-15,2024-03-22"] if study == "updating" else []
+    assert words in experiment(study, city, folder, "--config", config(tmp_path, **later), *cuts, code=2)
+    assert not folder.exists()
+
+
 def test_new_places(city: Path, tmp_path: Path) -> None:
-    settings = config(tmp_path, adapt={"refine_epochs": 1})
+    settings = config(tmp_path, adapt={"refine_epochs": 1, "start_epochs": 7})  # the latter is for coldstart
     output = experiment("newplaces", city, tmp_path, "--config", settings, "--cells", "trips", "--cut", "2024-03-22")
     assert "| 2 new places, masked MAE (plain MAE) | trips |" in output
     assert "CMuST, places never trained on" in output and "CMuST, adapted to the places" in output

@@ -114,7 +114,8 @@ def test_a_cold_start_needs_other_tasks_and_one_cut(tmp_path: Path) -> None:
     assert [cell.tasks[-1] for cell in table6.cells(("a", "b", "c"), "cmust_tuned", (0,))] == ["a", "b", "c"]
     terms = make_terms(small_city(), "smoke", {**SETTINGS, "protocol": "published"}, "cpu")
     with pytest.raises(ConfigError, match="cuts all tasks at one time"):
-        table6.work(Cell("cmust_tuned", ("trips", "visits"), 0), tmp_path, terms, None)
+        run(table6.TABLE6, [Cell("cmust_tuned", ("trips", "visits"), 0)], terms, tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.fixture(scope="module")

@@ -6,9 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from cmust.experiments.rendering import render
+from cmust.experiments.engine import Cell, cell_of, records
+from cmust.experiments.later import split_settings
+from cmust.experiments.rendering import EXPERIMENTS, render, stored
+from cmust.experiments.study import check_settings, make_terms
+from cmust.settings import make_settings, read_settings
+from tests.rolling.tiny import small_city
 
-DOCS = Path(__file__).parents[2] / "docs"
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
 STORED = sorted(path.parent for path in (DOCS / "results").glob("*/config.json"))
 PAGES = ("paper.md", "results.md")
 
@@ -23,6 +29,26 @@ def test_the_page_shows_the_stored_results(folder: Path, tmp_path: Path) -> None
     shown = re.search(f"<!-- {folder.name} -->\n(.*?)<!-- end of {folder.name} -->", text(), re.DOTALL)
     assert shown, f"no page has a part between <!-- {folder.name} --> and <!-- end of {folder.name} -->"
     assert shown[1].strip() == render(copy).strip(), f"render docs/results/{folder.name}, put it into its page"
+
+
+@pytest.mark.parametrize("folder", STORED, ids=lambda folder: folder.name)
+def test_stored_settings_are_still_accepted(folder: Path) -> None:
+    experiment, config = stored(folder)
+    terms = make_terms(small_city(), config["budget"], config["settings"], "cpu")
+    check_settings(experiment, [cell_of(record) for record in records(folder)], terms)
+
+
+@pytest.mark.parametrize(("name", "file"), re.findall(r"experiment (\w+) .*--config (examples/\w+\.toml)", text()))
+def test_the_files_of_the_examples_are_accepted(name: str, file: str) -> None:
+    settings = read_settings(ROOT / file)
+    if name in EXPERIMENTS:
+        budget = "full" if name == "schemes" else "minutes 1"
+        made = [Cell("cmust_paper" if name == "fig6" else "cmust_tuned", ("trips", "visits"), 0)]
+        check_settings(EXPERIMENTS[name], made, make_terms(small_city(), budget, settings, "cpu"))
+    else:
+        table, use = ("update", "update") if name == "updating" else ("adapt", "compare")
+        run, later = split_settings(settings, table, use)
+        assert later and make_settings(**run).training
 
 
 def test_no_block_of_the_pages_is_without_results() -> None:

@@ -22,14 +22,14 @@ from cmust.experiments.budget import Budget, Pace, Part, Stopwatch, batch_for, f
 from cmust.experiments.engine import Cell, CellsFailedError, records
 from cmust.experiments.rendering import render
 from cmust.experiments.sheet import latex, markdown
-from cmust.experiments.study import make_terms, run
+from cmust.experiments.study import Experiment, check_settings, claim, make_terms, run
 from cmust.experiments.table import Row, Table, costs, losing, marks, rows_of
 from cmust.experiments.table1 import ALL, cells
 from cmust.experiments.work import CMUST, Terms, fallen, training_windows, work
 from cmust.naive import LABELS
 from cmust.run import Run
 from tests.experiments.kills import SETTINGS
-from tests.rolling.tiny import quick_prompts, small_city, tiny_city, tiny_task
+from tests.rolling.tiny import SIZES, quick_prompts, small_city, tiny_city, tiny_task
 
 
 @pytest.fixture(scope="module")
@@ -349,6 +349,69 @@ def test_the_windows_of_a_budget_are_those_of_the_tasks_of_the_cell() -> None:
 def test_tables_of_systems_that_would_be_ignored_are_refused(systems: dict, words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         Terms(small_city(), Budget("smoke"), {"systems": systems})
+
+
+@pytest.mark.parametrize(
+    ("experiment", "systems", "settings", "words"),
+    [
+        (table1.TABLE1, ("naive",), {"training": {"epochz": 3}}, r"training\.epochz: unknown setting"),
+        (table1.TABLE1, ("cmust_paper",), {"training": {"warmup_updates": 3}}, r"without training\.schedule = cosine"),
+        (
+            table1.TABLE1,
+            ("cmust_tuned",),
+            {"training": {"milestones": [3]}},
+            r"without training\.schedule = milestones",
+        ),
+        (table1.TABLE1, ("stid",), {"systems": {"stid": {"training": {"ratee": 3}}}}, "ratee is no setting of STID"),
+        (table1.TABLE1, ("stid",), {"systems": {"stid": {"training": {"warmup_updates": 3}}}}, "warmup_updates means"),
+        (
+            table1.TABLE1,
+            ("stid",),
+            {"systems": {"stid": {"network": {"wide": 3}}}},
+            "wide is no setting of the network",
+        ),
+        (
+            table2.TABLE2,
+            ("stid",),
+            {"systems": {"mtgnn": {}}},
+            r"systems\.mtgnn is of a system that table2 has no cells",
+        ),
+        (
+            fig3.FIG3,
+            ("cmust_tuned",),
+            {"systems": {"stid": {}}},
+            r"fig3 has no cells of \(there are only those of CMuST",
+        ),
+        (
+            fig3.FIG3,
+            ("cmust_tuned",),
+            {"model": {"prompts": False, "prompt": "free"}},
+            r"without model\.prompts = true",
+        ),
+    ],
+)
+def test_settings_are_checked_before_the_folder_is_begun(
+    experiment: Experiment, systems: tuple[str, ...], settings: dict, words: str, tmp_path: Path
+) -> None:
+    made = [Cell(system, ("trips", "visits"), 0) for system in systems]
+    with pytest.raises(ConfigError, match=words):
+        claim(experiment, made, make_terms(small_city(), "full", settings, "cpu"), tmp_path)
+    assert not list(tmp_path.iterdir())
+    claim(experiment, made, make_terms(small_city(), "full", SETTINGS, "cpu"), tmp_path)
+
+
+def test_what_means_nothing_in_some_cells_is_left_out_there() -> None:
+    training = {"rolling_epochs": 2, "delta": 1e-9, "warmup_updates": 3}
+    terms = make_terms(small_city(), "full", {"model": SIZES, "training": training}, "cpu")
+    check_settings(table1.TABLE1, cells(("trips", "visits"), ("naive", "cmust_alone", "cmust_tuned"), (0,)), terms)
+    settled = {"precision": "32-true", "seed": 0}
+    assert terms.of(Cell("cmust_tuned", ("trips",), 0)).training == training | settled
+    assert terms.of(Cell("cmust_alone", ("trips",), 0)).training == {"warmup_updates": 3} | settled
+    without = {
+        cell.variation: fig3.vary(terms, cell).of(cell) for cell in fig3.cells(("trips",), "cmust_tuned", (0,))[1:]
+    }
+    assert "delta" not in without["no_freezing"].training and "cross_width" not in without["no_interactions"].model
+    assert without[""].model == without["no_freezing"].model == SIZES
 
 
 def test_table2_changes_one_task_and_no_other(tmp_path: Path) -> None:

@@ -67,6 +67,16 @@ def recipe(system: System, **changes: Any) -> tuple[str, TrainingConfig]:
     return loss, training
 
 
+def check_recipe(system: System, network: dict[str, Any], training: dict[str, Any]) -> None:
+    """Refuse settings of a system that it does not take, before anything is begun with them.
+
+    Raises:
+        ConfigError: a setting of its network or of its training is unknown, does not fit or means nothing for it.
+    """
+    _maker(system, network)
+    recipe(system, **training)
+
+
 def train(
     name: str,
     city: City,

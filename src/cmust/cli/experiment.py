@@ -62,7 +62,7 @@ def newplaces(city: CityFile, folder: Folder, config: Config = None, cells: Cell
     """Places that training never saw, without adaptation and with, against the naive forecasts.
 
     Every fourth place is held out. A cell is a task. The file's table `adapt` holds training settings of the
-    adaptation.
+    adaptation; a file of `coldstart` will do, its start_epochs are for that study.
 
     Example:
 

@@ -56,12 +56,12 @@ def run_cell(
         watcher: hears of progress.
 
     Raises:
-        ConfigError: the city has no such task, or no other.
+        ConfigError: the city has no such task, or no other; or a setting does not fit or would be ignored.
     """
     others = [name for name in city.tasks if name != cell]
     if cell not in city.tasks or not others:
         raise ConfigError(f"unknown cell {cell!r}; choose among the tasks {', '.join(city.tasks)}, of two or more")
-    run_settings, training = split_settings(settings, "adapt")
+    run_settings, training = split_settings(settings, "adapt", "compare")
     before = fit(
         city.select(tasks=others, time=slice(None, cut)), folder / cell / "before", watcher=watcher, **run_settings
     )

@@ -11,17 +11,28 @@ from cmust.files import write_text
 from cmust.forecaster import Forecaster
 from cmust.identity import data_fingerprint, field_defaults
 from cmust.machine import provenance
-from cmust.rolling import TrainingConfig
+from cmust.rolling import TrainingConfig, Use, changed_training, check_used
 from cmust.run import Run, read_json
+from cmust.settings import make_settings
 from cmust.training import Watcher, make_fabric
 
 
-def split_settings(settings: dict[str, Any], table: str) -> tuple[dict[str, Any], dict[str, Any]]:
+def split_settings(settings: dict[str, Any], table: str, use: Use) -> tuple[dict[str, Any], dict[str, Any]]:
     """The settings of the run, and those of what comes later: training settings in a table of their own, ``[adapt]`` or
-    ``[update]``.
+    ``[update]``. Both are checked here, before hours of training.
+
+    Args:
+        settings: of the study.
+        table: which.
+        use: what its settings are for.
+
+    Raises:
+        ConfigError: a setting is unknown, does not fit, or would be ignored.
     """
     run = {key: value for key, value in settings.items() if key != table}
-    return run, dict(settings.get(table, {}))
+    later = dict(settings.get(table, {}))
+    check_used(changed_training(make_settings(**run).trainer, **later), later, use)
+    return run, later
 
 
 def keep_adaptation(

@@ -44,17 +44,19 @@ def run_cell(
         cell: the task.
         city: all places, the time to be forecast included.
         folder: of the experiment; the run of all cells is ``folder/known-places``.
-        settings: of the run (fields of ``Settings``); its table ``adapt`` holds training settings of the adaptation.
+        settings: of the run (fields of ``Settings``); its table ``adapt`` holds training settings of the adaptation. A
+            file of ``coldstart`` will do: ``start_epochs`` in it is for that study alone.
         cut: local time; training before it, scores after it.
         watcher: hears of progress.
 
     Raises:
-        ConfigError: the city has no such task, or too few places.
+        ConfigError: the city has no such task, or too few places; or a setting does not fit or would be ignored.
         RunError: another process trains the run of the cells at this time.
     """
     if cell not in city.tasks:
         raise ConfigError(f"unknown cell {cell!r}; choose among the tasks {', '.join(city.tasks)}")
-    run_settings, training = split_settings(settings, "adapt")
+    run_settings, training = split_settings(settings, "adapt", "compare")
+    training.pop("start_epochs", None)  # of the comparison in coldstart, whose file this is, too
     known = hold_out(city.select(time=slice(None, cut)), held=False)
     before = fit(known, folder / "known-places", watcher=watcher, **run_settings)
     for train in ("nothing", AUTO):

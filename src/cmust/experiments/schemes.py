@@ -105,4 +105,4 @@ def _phases(records: Sequence[Record]) -> list[str]:
     return lines
 
 
-SCHEMES = Experiment("schemes", table, vary, work_with_phases, one_preset=True)
+SCHEMES = Experiment("schemes", table, vary, work_with_phases, one_preset=True, systems=(MLP,))

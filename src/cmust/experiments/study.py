@@ -7,15 +7,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cmust.baselines.registry import find_system
+from cmust.baselines.train import check_recipe
 from cmust.city import City
-from cmust.errors import RunError
+from cmust.errors import ConfigError, RunError
 from cmust.experiments.budget import Budget
 from cmust.experiments.engine import Cell, Record, begin, carry_out, cell_file, cell_of, finished, records
 from cmust.experiments.sheet import Exhibit
-from cmust.experiments.work import CMUST, Terms, work
+from cmust.experiments.work import CMUST, PRESETS, Terms, work
 from cmust.files import write_text
 from cmust.identity import describe_city
 from cmust.run import Run
+from cmust.settings import derived_settings, make_settings
 from cmust.training import Watcher
 
 Watching = Callable[[], AbstractContextManager[Watcher | None]]
@@ -31,6 +34,8 @@ class Experiment:
         vary: the terms of a cell's variation.
         work: computes a cell in its folder.
         one_preset: all its cells of CMuST are of the same preset.
+        systems: the others among whose cells may be, and that the settings may have tables for.
+        check: refuses settings that its cells of CMuST cannot take.
     """
 
     name: str
@@ -38,6 +43,8 @@ class Experiment:
     vary: Callable[[Terms, Cell], Terms] = lambda terms, cell: terms
     work: Callable[[Cell, Path, Terms, Watcher | None], Record] = work
     one_preset: bool = False
+    systems: tuple[str, ...] = ()
+    check: Callable[[Terms, Cell], None] = lambda terms, cell: None
 
 
 def run(
@@ -76,8 +83,10 @@ def claim(experiment: Experiment, cells: Sequence[Cell], terms: Terms, folder: P
     """Begin the experiment in its folder, or check that it is the one that was begun there.
 
     Raises:
+        ConfigError: a setting is unknown, does not fit, or would be ignored; nothing is begun.
         RunError: the folder holds another one; or cells of another preset of CMuST, where the table has one.
     """
+    check_settings(experiment, cells, terms)
     begin(folder, identity(experiment, terms))
     if experiment.one_preset:
         present = [cell_of(record) for record in finished(folder)]
@@ -87,6 +96,28 @@ def claim(experiment: Experiment, cells: Sequence[Cell], terms: Terms, folder: P
                 f"{folder} would hold cells of the presets {' and '.join(found)}, this table is of one; use another "
                 f"folder for the other"
             )
+
+
+def check_settings(experiment: Experiment, cells: Sequence[Cell], terms: Terms) -> None:
+    """Check the settings as they are given; what cells derive from them is not refused any more.
+
+    Raises:
+        ConfigError: one is unknown, does not fit, or would be ignored, for a preset of CMuST among the cells or for
+            another system.
+    """
+    own = {key: value for key, value in terms.settings.items() if key != "systems"}
+    derived_settings(**own)  # protocol and windows are those of all systems
+    by_preset = {PRESETS[cell.system]: cell for cell in cells if cell.system in PRESETS}
+    for preset, cell in by_preset.items():
+        make_settings(**own, preset=preset)
+        experiment.check(terms, cell)
+    for name, tables in terms.settings.get("systems", {}).items():
+        if name not in experiment.systems:
+            raise ConfigError(
+                f"systems.{name} is of a system that {experiment.name} has no cells of "
+                f"({', '.join(experiment.systems) or 'there are only those of CMuST'}); leave the table out"
+            )
+        check_recipe(find_system(name), tables.get("network", {}), tables.get("training", {}))
 
 
 def take(cells: Sequence[Cell], terms: Terms, folder: Path, other: Experiment, source: Path) -> None:

@@ -23,4 +23,5 @@ def cells(tasks: Sequence[str], systems: Sequence[str], seeds: Sequence[int]) ->
     return table1.cells(tasks, systems, seeds)
 
 
-TABLE5 = Experiment("table5", table1.table)
+# Its settings may be those of Table 1, whose cells it takes.
+TABLE5 = Experiment("table5", table1.table, systems=table1.TABLE1.systems)

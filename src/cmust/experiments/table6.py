@@ -46,14 +46,18 @@ def cells(tasks: Sequence[str], system: str, seeds: Sequence[int]) -> list[Cell]
     return [Cell(system, order, seed, "cold start") for seed in seeds for order in orders]
 
 
-def work(cell: Cell, folder: Path, terms: Terms, watcher: Watcher | None) -> Record:
-    """Train all tasks but the last by rolling; then adapt the last one, and train it alone.
+def check(terms: Terms, cell: Cell) -> None:
+    """Refuse another split than by time.
 
     Raises:
-        ConfigError: the settings ask for another split than by time, or do not fit.
+        ConfigError: the settings ask for one.
     """
     if terms.of(cell).protocol != "purged":
         raise ConfigError("this table cuts all tasks at one time: leave protocol out of the settings, or set purged")
+
+
+def work(cell: Cell, folder: Path, terms: Terms, watcher: Watcher | None) -> Record:
+    """Train all tasks but the last by rolling; then adapt the last one, and train it alone."""
     *others, last = cell.tasks
     before, settled = fitted(replace(cell, tasks=tuple(others)), folder / "before", terms, watcher)
     later = _settled(replace(cell, tasks=(last,)), folder / "last", terms)
@@ -134,4 +138,4 @@ def _with_seconds(record: Record, entry: dict[str, Any]) -> dict[str, Any]:
     return {**entry, "systems": systems}
 
 
-TABLE6 = Experiment("table6", table, work=work, one_preset=True)
+TABLE6 = Experiment("table6", table, work=work, one_preset=True, check=check)

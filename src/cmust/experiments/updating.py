@@ -37,11 +37,11 @@ def run_study(
         watcher: hears of progress.
 
     Raises:
-        ConfigError: fewer than two cuts, or not in order.
+        ConfigError: fewer than two cuts, or not in order; or a setting does not fit or would be ignored.
     """
     if len(cuts) < 2 or list(cuts) != sorted(cuts):
         raise ConfigError(f"cuts are {', '.join(cuts) or 'none'}; give two or more in order, the end of training first")
-    run_settings, training = split_settings(settings, "update")
+    run_settings, training = split_settings(settings, "update", "update")
     run = folder / "run"
     fit(city.select(time=slice(None, cuts[0])), run, watcher=watcher, **run_settings)
     for cut, until in zip(cuts[1:], [*cuts[2:], None], strict=True):
