@@ -10,8 +10,8 @@ from typer.testing import CliRunner
 from cmust.cli import app
 from cmust.errors import ConfigError
 from cmust.experiments.engine import records
-from cmust.experiments.schemes import WAYS, cells, vary
-from cmust.experiments.study import make_terms
+from cmust.experiments.schemes import SCHEMES, WAYS, cells, vary
+from cmust.experiments.study import check_settings, make_terms
 from tests.rolling.tiny import SIZES, quick_prompts, small_city
 
 TASKS = ("trips", "visits")
@@ -21,7 +21,6 @@ TRAINING = {
     "start_epochs": 2,
     "rolling_epochs": 1,
     "refine_epochs": 1,
-    "patience": 1,
 }
 SETTINGS = {"model": SIZES, "training": TRAINING}
 UPDATES = 2 * (2 + 1 + 1 + 1 + 1)  # start, two rolling phases, two refinements
@@ -47,7 +46,7 @@ def test_all_ways_get_as_many_updates(tmp_path: Path) -> None:
     found = records(tmp_path / "made")
     runs = [record for record in found if record["cell"]["variation"]]
     assert len(runs) == 2 * len(WAYS)
-    assert {record["cost"]["updates"] for record in runs} == {UPDATES}  # though patience=1 would end phases early
+    assert {record["cost"]["updates"] for record in runs} == {UPDATES}
     by_way: dict[str, dict[str, Any]] = {record["cell"]["variation"]: record for record in runs}
     alone = {phase["phase"]: phase["updates"] for phase in by_way["alone"]["phases"]}
     assert alone == {"alone trips": 2 * (2 + 1 + 1), "alone visits": 2 * (1 + 1)}
@@ -97,3 +96,14 @@ def test_an_unknown_way_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"'solo'.*rolling, no_freezing, joint, alone"):
         cells(TASKS, "cmust_tuned", ["solo"], (0,))
     assert "'solo'" in command(tmp_path, "--ways", "solo", code=2)
+
+
+def test_patience_is_decided_by_the_experiment() -> None:
+    made = cells(TASKS, "cmust_tuned", ["rolling"], (0,))
+
+    def checked(**settings: Any) -> None:
+        check_settings(SCHEMES, made, make_terms(small_city(), "full", settings, "cpu"))
+
+    with pytest.raises(ConfigError, match=r"training\.patience is decided by the experiment: no phase ends early"):
+        checked(training={"patience": 3})
+    checked(training={"updates_per_epoch": 3}, systems={"residual_mlp": {"training": {"patience": 3}}})

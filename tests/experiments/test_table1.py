@@ -17,7 +17,7 @@ from cmust.city import Task
 from cmust.cli import app
 from cmust.errors import ConfigError, RunError
 from cmust.experiments import budget as budgets
-from cmust.experiments import fig3, fig4b, fig6, table1, table2, table5
+from cmust.experiments import fig3, fig4b, fig6, table1, table2, table5, table6
 from cmust.experiments.budget import Budget, Pace, Part, Stopwatch, batch_for, fit_into
 from cmust.experiments.engine import Cell, CellsFailedError, records
 from cmust.experiments.rendering import render
@@ -400,6 +400,49 @@ def test_settings_are_checked_before_the_folder_is_begun(
     claim(experiment, made, make_terms(small_city(), "full", SETTINGS, "cpu"), tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("budget", "setting", "words"),
+    [
+        ("smoke", "updates_per_epoch", "an epoch has 3 updates; leave updates_per_epoch out"),
+        ("minutes 1", "updates_per_epoch", "the updates of an epoch fill the time"),
+        ("minutes 1", "patience", "no phase ends early"),
+    ],
+)
+def test_what_a_budget_decides_is_refused(budget: str, setting: str, words: str) -> None:
+    made, given = [Cell(system, ("trips", "visits"), 0) for system in ("stid", "cmust_tuned")], {setting: 2}
+
+    def checked(experiment: Experiment, settings: dict[str, Any], budget: str = budget) -> None:
+        check_settings(experiment, made, make_terms(small_city(), budget, settings, "cpu"))
+
+    with pytest.raises(ConfigError, match=rf"^training\.{setting} is decided by the experiment: {words}"):
+        checked(table1.TABLE1, {"training": given})
+    with pytest.raises(ConfigError, match=rf"^systems\.stid\.training\.{setting} is decided"):
+        checked(table1.TABLE1, {"systems": {"stid": {"training": given}}})
+    checked(table1.TABLE1, {"training": given}, budget="full")
+    if setting == "patience":
+        checked(table6.TABLE6, {"training": given})  # by which the training of the last task ends
+
+
+def test_self_interactions_are_as_wide_as_the_representation_in_all_cells_of_the_sweeps() -> None:
+    made = fig6.cells(("trips",), "cmust_paper", (0,))
+
+    def checked(budget: str = "full", **settings: Any) -> Terms:
+        terms = make_terms(small_city(), budget, settings, "cpu")
+        check_settings(fig6.FIG6, made, terms)
+        return terms
+
+    narrow = {"d_t": 24, "d_p": 36}  # 24 + 12 + 24 + 36 = 96
+    with pytest.raises(ConfigError, match=r"model\.self_width = 168, but .* as wide as the representation, 96; leave"):
+        checked(model={**narrow, "self_width": 168})
+    with pytest.raises(ConfigError, match=r"leave training\.freezing out"):
+        checked(training={"freezing": False})
+    for model in (narrow, {**narrow, "self_width": 96}):
+        terms = checked(model=model)
+        for cell in made[1:]:
+            network = fig6.vary(terms, cell).of(cell).network
+            assert network.self_width == -(-network.d_h // network.heads) * network.heads, cell.variation
+
+
 def test_what_means_nothing_in_some_cells_is_left_out_there() -> None:
     training = {"rolling_epochs": 2, "delta": 1e-9, "warmup_updates": 3}
     terms = make_terms(small_city(), "full", {"model": SIZES, "training": training}, "cpu")
@@ -455,7 +498,7 @@ def test_sweeps_change_one_setting_and_round_widths_up() -> None:
         return fig6.vary(terms, cell).of(cell)
 
     wide = network("heads=16").network
-    assert (wide.heads, wide.self_width, wide.cross_width, wide.d_p) == (16, 176, 32, 72)
+    assert (wide.heads, wide.self_width, wide.cross_width, wide.d_p) == (16, 160, 32, 72)
     narrow = network("d_p=18").network
     assert (narrow.heads, narrow.d_h, narrow.self_width, narrow.cross_width) == (4, 100, 100, 24)
     swept = network("delta=1e-05", "cmust_tuned").trainer

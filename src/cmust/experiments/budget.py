@@ -104,6 +104,15 @@ class Budget:
         """As it is given."""
         return f"minutes {self.minutes:g}" if self.kind == "minutes" else self.kind
 
+    @property
+    def fixes(self) -> dict[str, str]:
+        """Training settings that it decides itself, each with what of them."""
+        if self.kind == "full":
+            return {}
+        if self.kind == "smoke":
+            return {"updates_per_epoch": f"an epoch has {SMOKE_UPDATES} updates"}
+        return {"updates_per_epoch": "the updates of an epoch fill the time", "patience": "no phase ends early"}
+
     def settle(
         self,
         folder: Path,

@@ -6,6 +6,7 @@ from statistics import mean
 from typing import Any
 
 from cmust import naive
+from cmust.errors import ConfigError
 from cmust.experiments.engine import Cell, Record
 from cmust.experiments.study import Experiment, preset_of, title
 from cmust.experiments.table import Table, costs, rows_of
@@ -25,6 +26,23 @@ def cells(tasks: Sequence[str], system: str, seeds: Sequence[int]) -> list[Cell]
     return [Cell(NAIVE_CELL, tuple(tasks), 0), *made]
 
 
+def check(terms: Terms, cell: Cell) -> None:
+    """Refuse what leaves nothing to sweep, and self-interactions of another width than the representation.
+
+    Raises:
+        ConfigError: the settings ask for one of them.
+    """
+    settings = terms.of(cell)
+    if not settings.trainer.freezing:
+        raise ConfigError("this figure changes the threshold of freezing: leave training.freezing out")
+    wide = _rounded(settings.network.d_h, settings.network.heads)
+    if settings.model.get("self_width", wide) != wide:
+        raise ConfigError(
+            f"model.self_width = {settings.network.self_width}, but in this figure the self-interactions are as wide "
+            f"as the representation, {wide}; leave self_width out"
+        )
+
+
 def vary(terms: Terms, cell: Cell) -> Terms:
     """The settings with one changed; widths that its number of heads does not divide are rounded up.
 
@@ -34,14 +52,18 @@ def vary(terms: Terms, cell: Cell) -> Terms:
     if not cell.variation:
         return terms
     name, _, text = cell.variation.partition("=")
+    changes: dict[str, dict[str, Any]] = {"model": {}}
     if name == "delta":
-        training = {"delta": float(text), "delta_unit": "absolute"}
-        return replace(terms, settings=changed(terms.settings, {"training": training}))
+        changes["training"] = {"delta": float(text), "delta_unit": "absolute"}
+    else:
+        changes["model"][name] = int(text)
     network = terms.of(cell).network
-    wanted = network.model_copy(update={name: int(text)})
-    whole = wanted.d_h if name == "d_p" else network.self_width
-    widths = {"self_width": _rounded(whole, wanted.heads), "cross_width": _rounded(network.cross_width, wanted.heads)}
-    return replace(terms, settings=changed(terms.settings, {"model": {name: int(text), **widths}}))
+    wanted = network.model_copy(update=changes["model"])
+    changes["model"] |= {
+        "self_width": _rounded(wanted.d_h, wanted.heads),
+        "cross_width": _rounded(network.cross_width, wanted.heads),
+    }
+    return replace(terms, settings=changed(terms.settings, changes))
 
 
 def _rounded(width: int, heads: int) -> int:
@@ -64,4 +86,4 @@ def table(config: dict[str, Any], records: Sequence[Record]) -> Table:
     return Table(title(config), tuple(config["tasks"]), rows, notes)
 
 
-FIG6 = Experiment("fig6", table, vary, one_preset=True)
+FIG6 = Experiment("fig6", table, vary, one_preset=True, check=check)

@@ -15,6 +15,7 @@ from typing import Any
 from cmust import naive
 from cmust.baselines.registry import find_system
 from cmust.errors import ConfigError
+from cmust.experiments.budget import Budget
 from cmust.experiments.engine import Cell, Record
 from cmust.experiments.study import Experiment, preset_of
 from cmust.experiments.table import Table, costs, rows_of
@@ -105,4 +106,9 @@ def _phases(records: Sequence[Record]) -> list[str]:
     return lines
 
 
-SCHEMES = Experiment("schemes", table, vary, work_with_phases, one_preset=True, systems=(MLP,))
+def fixes(budget: Budget) -> dict[str, str]:
+    """What the experiment decides itself."""
+    return {**budget.fixes, "patience": "no phase ends early, so that all ways get as many updates"}
+
+
+SCHEMES = Experiment("schemes", table, vary, work_with_phases, one_preset=True, systems=(MLP,), fixes=fixes)

@@ -35,6 +35,7 @@ class Experiment:
         work: computes a cell in its folder.
         one_preset: all its cells of CMuST are of the same preset.
         systems: the others among whose cells may be, and that the settings may have tables for.
+        fixes: training settings of CMuST that it decides itself within a budget, each with what of them.
         check: refuses settings that its cells of CMuST cannot take.
     """
 
@@ -44,6 +45,7 @@ class Experiment:
     work: Callable[[Cell, Path, Terms, Watcher | None], Record] = work
     one_preset: bool = False
     systems: tuple[str, ...] = ()
+    fixes: Callable[[Budget], dict[str, str]] = lambda budget: budget.fixes
     check: Callable[[Terms, Cell], None] = lambda terms, cell: None
 
 
@@ -111,6 +113,7 @@ def check_settings(experiment: Experiment, cells: Sequence[Cell], terms: Terms) 
     for preset, cell in by_preset.items():
         make_settings(**own, preset=preset)
         experiment.check(terms, cell)
+    _check_free("training", own.get("training", {}), experiment.fixes(terms.budget))
     for name, tables in terms.settings.get("systems", {}).items():
         if name not in experiment.systems:
             raise ConfigError(
@@ -118,6 +121,13 @@ def check_settings(experiment: Experiment, cells: Sequence[Cell], terms: Terms) 
                 f"({', '.join(experiment.systems) or 'there are only those of CMuST'}); leave the table out"
             )
         check_recipe(find_system(name), tables.get("network", {}), tables.get("training", {}))
+        _check_free(f"systems.{name}.training", tables.get("training", {}), terms.budget.fixes)
+
+
+def _check_free(table: str, given: dict[str, Any], fixed: dict[str, str]) -> None:
+    for name in given:
+        if name in fixed:
+            raise ConfigError(f"{table}.{name} is decided by the experiment: {fixed[name]}; leave {name} out")
 
 
 def take(cells: Sequence[Cell], terms: Terms, folder: Path, other: Experiment, source: Path) -> None:
