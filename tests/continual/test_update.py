@@ -216,10 +216,26 @@ def test_zeros_do_not_judge_where_the_loss_leaves_them_out(trained: Path) -> Non
     values = whole_city().tasks["trips"].values.copy()
     values[216:276] = 0
     city = whole_city().with_task(replace(whole_city().tasks["trips"], values=values))
-    assert _grow(before, city, "trips").windows.split.starts
+    assert _grow(before, city, "trips", before.training).windows.split.starts
     masked = replace(before, config=before.config.model_copy(update={"loss": "masked_mae"}))
     with pytest.raises(CityError, match="only zeros, which its loss leaves out, or gaps from 2024-03-22T00:00:00 to"):
-        _grow(masked, city, "trips")
+        _grow(masked, city, "trips", before.training)
+
+
+def test_the_windows_that_validation_takes_judge(trained: Path) -> None:
+    """Of the days that choose, the first and the last window of four steps and three are without targets."""
+    before = Forecaster.load(trained)
+    values = whole_city().tasks["trips"].values.copy()
+    for steps in (slice(216, 219), slice(273, 276)):
+        values[steps] = np.nan
+    city = whole_city().with_task(replace(whole_city().tasks["trips"], values=values))
+    for wanted in (None, 3):
+        training = before.training.model_copy(update={"validation_windows": wanted})
+        assert _grow(before, city, "trips", training).windows.split.starts
+    training = before.training.model_copy(update={"validation_windows": 2})
+    words = "no observation in the 2 windows looked at from 2024-03-22T00:00:00 to 2024-03-26T22:00:00, the days that"
+    with pytest.raises(CityError, match=words):
+        _grow(before, city, "trips", training)
 
 
 def test_updated_again_and_again(run: Path) -> None:

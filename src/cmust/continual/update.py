@@ -25,7 +25,7 @@ from cmust.rolling import Star, TrainingConfig, changed_training, check_used, up
 from cmust.run import Run
 from cmust.task_model import TaskModel
 from cmust.training import Outcome, Watcher, carry_out, make_fabric
-from cmust.windows import Scaler, Windows, task_windows
+from cmust.windows import Scaler, Windows, spread, task_windows
 
 SCHEMA = 1
 BEFORE, PROFILE, UPDATED = "before", "new_profile", "updated"
@@ -85,7 +85,7 @@ def update(
         before = Forecaster.load(run, change.parent)
         settings = changed_training(before.training, **training)
         check_used(settings, training, "update")
-        grown, left_out = _grown(before, city, tasks)
+        grown, left_out = _grown(before, city, tasks, settings)
         work = change.work(
             {
                 "update": {name: data_fingerprint(each.task) for name, each in grown.items()},
@@ -132,14 +132,16 @@ class Grown:
     revised: bool
 
 
-def _grown(before: Forecaster, city: City, tasks: Sequence[str] | None) -> tuple[dict[str, Grown], dict[str, str]]:
+def _grown(
+    before: Forecaster, city: City, tasks: Sequence[str] | None, training: TrainingConfig
+) -> tuple[dict[str, Grown], dict[str, str]]:
     """The tasks to update, and why others are left out."""
     if before.star is None:
         raise RunError("the run has no common weights W* to go on from; only runs trained with scheme rolling update")
     grown, left_out = {}, {}
     for name in before.tasks if tasks is None else tasks:
         try:
-            grown[name] = _grow(before, city, name)
+            grown[name] = _grow(before, city, name, training)
         except CmustError as error:
             if tasks is not None:
                 raise
@@ -149,7 +151,7 @@ def _grown(before: Forecaster, city: City, tasks: Sequence[str] | None) -> tuple
     return grown, left_out
 
 
-def _grow(before: Forecaster, city: City, name: str) -> Grown:
+def _grow(before: Forecaster, city: City, name: str, training: TrainingConfig) -> Grown:
     model, config, task = before.model(name), before.config, before.task_of(city, name)
     before.windows(task)  # refuses data of another form
     if "seen" not in model.about:
@@ -160,7 +162,7 @@ def _grow(before: Forecaster, city: City, name: str) -> Grown:
     clock = calendar(task.time, before.slots_per_day, before.reference)
     windows = task_windows(task, clock, before.frame, split, config.input_steps, config.horizon)
     windows = replace(windows, scaler=Scaler(model.head.mean, model.head.std))
-    _check_judged(task, windows, config.loss)
+    _check_judged(task, windows, config.loss, training.validation_windows)
     head, shape = copy.deepcopy(model.head), None
     if config.seasonal:
         shape, windows = shaped(windows, task.time, task.interval, leveled=head.level is not None)
@@ -168,29 +170,32 @@ def _grow(before: Forecaster, city: City, name: str) -> Grown:
     return Grown(task, windows, shape, head, _revised(task, model.about["seen"]))
 
 
-def _check_judged(task: Task, windows: Windows, loss: str) -> None:
-    """Refuse a task without a target on the days that choose when to stop, or on the fresh ones.
+def _check_judged(task: Task, windows: Windows, loss: str, wanted: int | None) -> None:
+    """Refuse a task without a target in the windows that choose when to stop, or on the fresh days.
 
     Args:
         task: all its data.
         windows: split for an update.
         loss: what the choice goes by; the fresh days are compared by plain MAE.
+        wanted: so many windows choose (``training.validation_windows``); all when None.
 
     Raises:
         CityError: it names the days.
     """
     parts = windows.split.starts
-    for starts, kind, use in (
-        (parts["validation"], loss, "choose when to stop"),
-        (parts["test"], "mae", "compare the old model with the new one"),
+    choosing = parts["validation"] if wanted is None else spread(parts["validation"], wanted)
+    some_only = "" if len(choosing) == len(parts["validation"]) else f"in the {len(choosing)} windows looked at "
+    for starts, kind, among, use in (
+        (choosing, loss, some_only, "choose when to stop"),
+        (parts["test"], "mae", "", "compare the old model with the new one"),
     ):
         if any(bool(counted(kind, *windows.targets(some)).any()) for some in starts.split(64)):
             continue
         first, last = int(starts[0]) + windows.input_steps, int(starts[-1]) + windows.input_steps + windows.horizon - 1
         what = "only zeros, which its loss leaves out, or gaps" if kind == "masked_mae" else "no observation"
         raise CityError(
-            f"task {task.name!r} has {what} from {task.time[first]} to {task.time[last]}, the days that {use}; give "
-            f"data that ends before them, or update when more has arrived"
+            f"task {task.name!r} has {what} {among}from {task.time[first]} to {task.time[last]}, the days that {use}; "
+            f"give data that ends before them, or update when more has arrived"
         )
 
 
