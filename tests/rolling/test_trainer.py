@@ -249,6 +249,19 @@ def test_joint_training_mixes_batches_and_shares_one_trunk() -> None:
     assert seen[:per_epoch] != sorted(seen[:per_epoch]) and seen[:per_epoch] != seen[per_epoch:]
 
 
+def test_unshuffled_joint_training_goes_through_each_task_in_the_order_of_time() -> None:
+    trainer = tiny_trainer(scheme="joint", training={"start_epochs": 2, "shuffle": False, "batch_size": 8})
+    batches = recorded_batches(trainer)
+    trainer.run()
+    epochs = batches[: len(batches) // 2], batches[len(batches) // 2 :]
+    turns = [[task for task, _ in epoch] for epoch in epochs]
+    assert turns[0] != turns[1] and turns[0] != sorted(turns[0])
+    for epoch in epochs:
+        for task, windows in trainer.windows.items():
+            seen = torch.cat([starts for other, starts in epoch if other == task])
+            assert torch.equal(seen, windows.split.starts["train"])
+
+
 def test_one_joint_update_by_hand() -> None:
     """An epoch of a batch per task equals the optimiser stepped from outside on the same batches."""
     training = {"start_epochs": 1, "batch_size": 1000, "shuffle": False, "clip": 0.5, "weight_decay": 0.01}
