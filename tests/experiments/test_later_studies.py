@@ -141,6 +141,21 @@ def test_updating(city: Path, tmp_path: Path) -> None:
     wrong = experiment("updating", city, tmp_path, "--config", settings, "--cuts", "2024-03-22,2024-03-15", code=2)
     assert "give two or more in order" in wrong
 
+    done = stamps(tmp_path)
+    for other in ("2024-03-15,2024-03-20,2024-03-22,2024-03-27", f"{cuts[1]},2024-03-29", "2024-03-15,2024-03-22"):
+        refused = experiment("updating", city, tmp_path, "--config", settings, "--cuts", other, code=2)
+        assert "started with cuts = ['2024-03-15', '2024-03-22', '2024-03-27']" in " ".join(refused.split())
+    assert stamps(tmp_path) == done
+    changed = config(tmp_path, update={"refine_epochs": 3})
+    refused = experiment("updating", city, tmp_path, "--config", changed, *cuts, code=2)
+    assert "update.refine_epochs = 2, not 3" in " ".join(refused.split())
+
+    (tmp_path / "after-2024-03-22.json").unlink()  # the version of the next cut is in force
+    settings = config(tmp_path, update={"refine_epochs": 2})
+    refused = " ".join(experiment("updating", city, tmp_path, "--config", settings, *cuts, code=2).split())
+    assert "has seen data until 2024-03-26T22:00:00 and cannot be scored from 2024-03-22 on" in refused
+    assert not (tmp_path / "after-2024-03-22.json").exists()
+
 
 def test_the_cut_leaves_four_weeks_of_whole_days() -> None:
     five_weeks = tiny_task("trips", steps=35 * 12 + 3)  # five weeks from the 4th, and six hours

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from cmust.assembly import window_scores
 from cmust.city import City
@@ -19,7 +20,11 @@ from cmust.experiments.later import split_settings
 from cmust.files import write_text
 from cmust.fitting import fit
 from cmust.forecaster import Forecaster
+from cmust.identity import describe_city, field_defaults
+from cmust.machine import provenance
+from cmust.rolling import TrainingConfig, changed_training
 from cmust.run import FIRST, Run, read_json
+from cmust.settings import make_settings
 from cmust.training import Watcher
 from cmust.windows import windows_between
 
@@ -38,10 +43,12 @@ def run_study(
 
     Raises:
         ConfigError: fewer than two cuts, or not in order; or a setting does not fit or would be ignored.
+        RunError: the folder was begun with other cuts, settings or data, or holds a run that was updated otherwise.
     """
     if len(cuts) < 2 or list(cuts) != sorted(cuts):
         raise ConfigError(f"cuts are {', '.join(cuts) or 'none'}; give two or more in order, the end of training first")
     run_settings, training = split_settings(settings, "update", "update")
+    _claim(folder, city, changed_training(make_settings(**run_settings).trainer, **training), cuts)
     run = folder / "run"
     fit(city.select(time=slice(None, cuts[0])), run, watcher=watcher, **run_settings)
     for cut, until in zip(cuts[1:], [*cuts[2:], None], strict=True):
@@ -52,6 +59,19 @@ def run_study(
         kept = {name: task["kept"] for name, task in record["tasks"].items()}
         told = {"cut": cut, **_score(run, city, cut, until), "costs": record["costs"], "kept": kept}
         write_text(result, json.dumps(told, indent=1) + "\n")
+
+
+def _claim(folder: Path, city: City, training: TrainingConfig, cuts: Sequence[str]) -> None:
+    """Begin the study, or check that it is the one that was begun there. Further cuts make another one: the stretch
+    after the last cut goes to the end of the data.
+    """
+    identity = {
+        "experiment": "updating",
+        "cuts": list(cuts),
+        "update": training.model_dump(mode="json"),
+        "city": describe_city(city),
+    }
+    Run(folder).claim(identity, provenance(None, torch.device("cpu")), {"update": field_defaults(TrainingConfig)})
 
 
 def _updated(run: Run, city: City, training: dict[str, Any], watcher: Watcher | None) -> dict[str, Any]:
@@ -77,6 +97,12 @@ def _score(run: Path, city: City, cut: str, until: str | None) -> dict[str, Any]
     """The first version and the one in force on the targets from ``cut`` to ``until``."""
     number, _ = Run(run).pointer()
     versions = {"not_updated": Forecaster.load(run, FIRST), "updated": Forecaster.load(run, number)}
+    seen = max(model.about["seen"]["until"] for model in versions["updated"].tasks.values())
+    if np.datetime64(seen) >= np.datetime64(cut):
+        raise RunError(
+            f"version {number} of {run} has seen data until {seen} and cannot be scored from {cut} on; begin in "
+            f"another folder"
+        )
     tasks: dict[str, Any] = {}
     for name, task in city.tasks.items():
         begin = int(np.searchsorted(task.time, np.datetime64(cut)))
