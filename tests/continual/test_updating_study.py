@@ -26,13 +26,13 @@ def test_a_cut_that_kept_nothing_tells_its_own_costs(
 
     def update(run: Path, city: City, **options: Any) -> Update:
         if city.tasks["trips"].time[-1] < np.datetime64(CUTS[1]):
-            return made(run, city, accelerator="cpu", **options)
+            return made(run, city, **options)
         tasks = {name: {"kept": "before"} for name in city.tasks}
         return Update(Forecaster.load(run), {"tasks": tasks, "costs": {"updates": 3, "seconds": 1234.5}}, None)
 
     monkeypatch.setattr(study, "update", update)
     monkeypatch.setattr(study, "fit", lambda *_, **__: None)  # it is trained
-    study.run_study(whole_city(), tmp_path, tiny_settings("tuned", training=QUICK), cuts=CUTS)
+    study.run_study(whole_city(), tmp_path, tiny_settings("tuned", training=QUICK), cuts=CUTS, accelerator="cpu")
     first, second = (json.loads((tmp_path / f"after-{cut}.json").read_text()) for cut in CUTS[1:])
     assert first["version"] == second["version"] == 2 and "updated" in first["kept"].values()
     assert second["costs"] == {"updates": 3, "seconds": 1234.5} and first["costs"] != second["costs"]
@@ -40,5 +40,5 @@ def test_a_cut_that_kept_nothing_tells_its_own_costs(
     # Killed after an update, before it was scored: what its version tells.
     (tmp_path / f"after-{CUTS[1]}.json").unlink()
     monkeypatch.setattr(study, "update", None)
-    study.run_study(whole_city(), tmp_path, tiny_settings("tuned", training=QUICK), cuts=CUTS)
+    study.run_study(whole_city(), tmp_path, tiny_settings("tuned", training=QUICK), cuts=CUTS, accelerator="cpu")
     assert json.loads((tmp_path / f"after-{CUTS[1]}.json").read_text()) == first

@@ -1,16 +1,21 @@
 """The studies of what comes after training, from the command line on a tiny city: what they compare, resuming."""
 
 import json
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
 import cmust
+from cmust import fitting
 from cmust.cli import app
+from cmust.experiments import later as studies
 from cmust.experiments.coldstart import default_cut
 from cmust.experiments.newplaces import hold_out
 from cmust.naive import LABELS
+from cmust.training import make_fabric
 from tests.rolling.tiny import SIZES, quick_prompts, tiny_city, tiny_task
 
 SETTINGS = {"preset": '"tuned"', "protocol": '"purged"'}
@@ -40,6 +45,20 @@ def config(folder: Path, **later: dict) -> Path:
     return path
 
 
+@pytest.fixture
+def accelerators(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Those that every training of a study was to run on."""
+    heard: list[str] = []
+
+    def make(precision: str, accelerator: str, devices: int | str) -> Any:
+        heard.append(accelerator)
+        return make_fabric(precision, "cpu", devices)
+
+    for place in (fitting, studies, sys.modules["cmust.continual.update"]):
+        monkeypatch.setattr(place, "make_fabric", make)
+    return heard
+
+
 def experiment(*arguments: object, code: int = 0) -> str:
     with quick_prompts():
         result = CliRunner().invoke(app, ["experiment", *(str(argument) for argument in arguments)])
@@ -52,10 +71,12 @@ def stamps(folder: Path) -> dict[str, int]:
     return {str(path): path.stat().st_mtime_ns for path in folder.rglob("*.*") if not path.name.startswith("table")}
 
 
-def test_cold_start(city: Path, tmp_path: Path) -> None:
+def test_cold_start(city: Path, tmp_path: Path, accelerators: list[str]) -> None:
     settings = config(tmp_path, adapt={"start_epochs": 2})
     cut = ["--cut", "2024-03-22", "--days", "3,7"]
-    output = experiment("coldstart", city, tmp_path, "--config", settings, "--cells", "visits", *cut)
+    given = ["--config", settings, "--cells", "visits", *cut, "--accelerator", "cuda"]
+    output = experiment("coldstart", city, tmp_path, *given)
+    assert accelerators == ["cuda"] * 3  # the others, and a task with two lengths of history
     assert "| 3 days of history, masked MAE (plain MAE) | visits |" in output and "| 7 days" in output
     table = json.loads((tmp_path / "table.json").read_text())
     for length, first in (("3", "2024-03-19"), ("7", "2024-03-15")):
@@ -99,9 +120,11 @@ def test_settings_of_what_comes_later_are_checked_before_anything_is_trained(
     assert not folder.exists()
 
 
-def test_new_places(city: Path, tmp_path: Path) -> None:
+def test_new_places(city: Path, tmp_path: Path, accelerators: list[str]) -> None:
     settings = config(tmp_path, adapt={"refine_epochs": 1, "start_epochs": 7})  # the latter is for coldstart
-    output = experiment("newplaces", city, tmp_path, "--config", settings, "--cells", "trips", "--cut", "2024-03-22")
+    given = ["--config", settings, "--cells", "trips", "--cut", "2024-03-22", "--accelerator", "cuda"]
+    output = experiment("newplaces", city, tmp_path, *given)
+    assert accelerators == ["cuda"] * 3  # the known places, the new ones without training and with
     assert "| 2 new places, masked MAE (plain MAE) | trips |" in output
     assert "CMuST, places never trained on" in output and "CMuST, adapted to the places" in output
     known = cmust.Forecaster.load(tmp_path / "known-places")
@@ -112,10 +135,11 @@ def test_new_places(city: Path, tmp_path: Path) -> None:
     assert record["tasks"]["trips_held_out"]["nodes"] == ["place 3", "place 7"] and record["costs"] == {}
 
 
-def test_updating(city: Path, tmp_path: Path) -> None:
+def test_updating(city: Path, tmp_path: Path, accelerators: list[str]) -> None:
     settings = config(tmp_path, update={"refine_epochs": 2})
     cuts = ["--cuts", "2024-03-15,2024-03-22,2024-03-27"]
-    output = experiment("updating", city, tmp_path, "--config", settings, *cuts)
+    output = experiment("updating", city, tmp_path, "--config", settings, *cuts, "--accelerator", "cuda")
+    assert accelerators == ["cuda"] * 3  # training, and two updates
     table = json.loads((tmp_path / "table.json").read_text())
     assert [cut["cut"] for cut in table["cuts"]] == ["2024-03-22", "2024-03-27"]
     assert output.count("| 2024-03-22 |") == 2 and "Updating is better, plain and masked, in" in output

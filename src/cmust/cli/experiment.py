@@ -35,6 +35,7 @@ def coldstart(
     cells: Cells = None,
     cut: Cut = None,
     days: Annotated[str, typer.Option(help="Lengths of history, separated by commas.")] = "7,14,28",
+    accelerator: paper.Accelerator = "auto",
 ) -> None:
     """A task that comes later, with a few days of history, against training it from scratch and its averages.
 
@@ -53,12 +54,20 @@ def coldstart(
     lengths = [whole("--days", length, least=1) for length in names(days) or []]
     for cell in names(cells) or list(data.tasks):
         with training_watcher() as watcher:
-            run_cell(cell, data, folder, _settings(config), cut=cut or default_cut(data), days=lengths, watcher=watcher)
+            settings, end = _settings(config), cut or default_cut(data)
+            run_cell(cell, data, folder, settings, cut=end, days=lengths, accelerator=accelerator, watcher=watcher)
     _write_table(folder, collect, render)
 
 
 @app.command()
-def newplaces(city: CityFile, folder: Folder, config: Config = None, cells: Cells = None, cut: Cut = None) -> None:
+def newplaces(
+    city: CityFile,
+    folder: Folder,
+    config: Config = None,
+    cells: Cells = None,
+    cut: Cut = None,
+    accelerator: paper.Accelerator = "auto",
+) -> None:
     """Places that training never saw, without adaptation and with, against the naive forecasts.
 
     Every fourth place is held out. A cell is a task. The file's table `adapt` holds training settings of the
@@ -76,7 +85,8 @@ def newplaces(city: CityFile, folder: Folder, config: Config = None, cells: Cell
     data = open_city(city)
     for cell in names(cells) or list(data.tasks):
         with training_watcher() as watcher:
-            run_cell(cell, data, folder, _settings(config), cut=cut or default_cut(data), watcher=watcher)
+            settings, end = _settings(config), cut or default_cut(data)
+            run_cell(cell, data, folder, settings, cut=end, accelerator=accelerator, watcher=watcher)
     _write_table(folder, collect, render)
 
 
@@ -88,6 +98,7 @@ def updating(
         str, typer.Option(help="Times in order, separated by commas: the end of training, then every update.")
     ],
     config: Config = None,
+    accelerator: paper.Accelerator = "auto",
 ) -> None:
     """Updates, month by month say, against not updating, each on what follows.
 
@@ -103,7 +114,8 @@ def updating(
     from cmust.experiments.updating import collect, render, run_study
 
     with training_watcher() as watcher:
-        run_study(open_city(city), folder, _settings(config), cuts=names(cuts) or [], watcher=watcher)
+        data, settings = open_city(city), _settings(config)
+        run_study(data, folder, settings, cuts=names(cuts) or [], accelerator=accelerator, watcher=watcher)
     _write_table(folder, collect, render)
 
 

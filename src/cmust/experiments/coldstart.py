@@ -41,6 +41,7 @@ def run_cell(
     *,
     cut: str,
     days: Sequence[int] = DAYS,
+    accelerator: str = "auto",
     watcher: Watcher | None = None,
 ) -> None:
     """Train without a task, then add it with each length of history; what is finished is not repeated.
@@ -53,6 +54,7 @@ def run_cell(
             (``refine_epochs``) and of training from scratch (``start_epochs``).
         cut: local time; the others are trained before it, the history ends there.
         days: lengths of history.
+        accelerator: Fabric's.
         watcher: hears of progress.
 
     Raises:
@@ -62,9 +64,8 @@ def run_cell(
     if cell not in city.tasks or not others:
         raise ConfigError(f"unknown cell {cell!r}; choose among the tasks {', '.join(city.tasks)}, of two or more")
     run_settings, training = split_settings(settings, "adapt", "compare")
-    before = fit(
-        city.select(tasks=others, time=slice(None, cut)), folder / cell / "before", watcher=watcher, **run_settings
-    )
+    known = city.select(tasks=others, time=slice(None, cut))
+    before = fit(known, folder / cell / "before", accelerator=accelerator, watcher=watcher, **run_settings)
     for length in days:
         start = np.datetime64(cut, "s") - np.timedelta64(length, "D")
         keep_adaptation(
@@ -74,6 +75,7 @@ def run_cell(
             cell,
             training,
             watcher,
+            accelerator=accelerator,
             compare=True,
             until=cut,
         )

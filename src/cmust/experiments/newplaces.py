@@ -36,7 +36,14 @@ def hold_out(city: City, *, held: bool) -> City:
 
 
 def run_cell(
-    cell: str, city: City, folder: Path, settings: dict[str, Any], *, cut: str, watcher: Watcher | None = None
+    cell: str,
+    city: City,
+    folder: Path,
+    settings: dict[str, Any],
+    *,
+    cut: str,
+    accelerator: str = "auto",
+    watcher: Watcher | None = None,
 ) -> None:
     """Extend a task to the places held out, without training and with; what is finished is not repeated.
 
@@ -47,6 +54,7 @@ def run_cell(
         settings: of the run (fields of ``Settings``); its table ``adapt`` holds training settings of the adaptation. A
             file of ``coldstart`` will do: ``start_epochs`` in it is for that study alone.
         cut: local time; training before it, scores after it.
+        accelerator: Fabric's.
         watcher: hears of progress.
 
     Raises:
@@ -58,7 +66,7 @@ def run_cell(
     run_settings, training = split_settings(settings, "adapt", "compare")
     training.pop("start_epochs", None)  # of the comparison in coldstart, whose file this is, too
     known = hold_out(city.select(time=slice(None, cut)), held=False)
-    before = fit(known, folder / "known-places", watcher=watcher, **run_settings)
+    before = fit(known, folder / "known-places", accelerator=accelerator, watcher=watcher, **run_settings)
     for train in ("nothing", AUTO):
         keep_adaptation(
             folder / cell / train,
@@ -67,6 +75,7 @@ def run_cell(
             cell,
             training if train == AUTO else {},
             watcher,
+            accelerator=accelerator,
             name=f"{cell}_held_out",
             like=cell,
             train=train,

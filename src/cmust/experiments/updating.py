@@ -30,7 +30,13 @@ from cmust.windows import windows_between
 
 
 def run_study(
-    city: City, folder: Path, settings: dict[str, Any], *, cuts: Sequence[str], watcher: Watcher | None = None
+    city: City,
+    folder: Path,
+    settings: dict[str, Any],
+    *,
+    cuts: Sequence[str],
+    accelerator: str = "auto",
+    watcher: Watcher | None = None,
 ) -> None:
     """Train, then update and score at every cut; what is finished is not repeated.
 
@@ -39,6 +45,7 @@ def run_study(
         folder: of the experiment; its run is ``folder/run``.
         settings: of the run (fields of ``Settings``); its table ``update`` holds training settings of the updates.
         cuts: local times in ascending order, the end of training first.
+        accelerator: Fabric's.
         watcher: hears of progress.
 
     Raises:
@@ -50,12 +57,12 @@ def run_study(
     run_settings, training = split_settings(settings, "update", "update")
     _claim(folder, city, changed_training(make_settings(**run_settings).trainer, **training), cuts)
     run = folder / "run"
-    fit(city.select(time=slice(None, cuts[0])), run, watcher=watcher, **run_settings)
+    fit(city.select(time=slice(None, cuts[0])), run, accelerator=accelerator, watcher=watcher, **run_settings)
     for cut, until in zip(cuts[1:], [*cuts[2:], None], strict=True):
         result = folder / f"after-{cut}.json"
         if result.exists():
             continue
-        record = _updated(Run(run), city.select(time=slice(None, cut)), training, watcher)
+        record = _updated(Run(run), city.select(time=slice(None, cut)), training, accelerator, watcher)
         kept = {name: task["kept"] for name, task in record["tasks"].items()}
         told = {"cut": cut, **_score(run, city, cut, until), "costs": record["costs"], "kept": kept}
         write_text(result, json.dumps(told, indent=1) + "\n")
@@ -74,10 +81,12 @@ def _claim(folder: Path, city: City, training: TrainingConfig, cuts: Sequence[st
     Run(folder).claim(identity, provenance(None, torch.device("cpu")), {"update": field_defaults(TrainingConfig)})
 
 
-def _updated(run: Run, city: City, training: dict[str, Any], watcher: Watcher | None) -> dict[str, Any]:
+def _updated(
+    run: Run, city: City, training: dict[str, Any], accelerator: str, watcher: Watcher | None
+) -> dict[str, Any]:
     """What the update with this city tells, whether it makes a version or not; made already, what its version tells."""
     if not _has_seen(Forecaster.load(run.folder), city):
-        return update(run.folder, city, watcher=watcher, **training).record
+        return update(run.folder, city, accelerator=accelerator, watcher=watcher, **training).record
     number, _ = run.pointer()
     return read_json(
         run.version_folder(number) / "update.json",
