@@ -5,8 +5,9 @@
 
 Every curve is a training of the task alone; ``reference`` and ``paper`` make whole passes with their own settings,
 ``tuned`` and its variants the updates of ``--updates``, looked at often. The clock runs while the network trains and
-validates as it always does, not while this file scores it. Killed and called again, it goes on. Test data is not looked
-at. Results: FOLDER/CURVE/curve.jsonl, benchmarks/results/quality.json.
+validates as it always does, not while this file scores it. Killed and called again, it goes on; another task, seed or
+number of updates takes another folder. Test data is not looked at. Results: FOLDER/CURVE/curve.jsonl,
+benchmarks/results/quality.json.
 """
 
 import argparse
@@ -25,11 +26,12 @@ from cmust.city import City
 from cmust.cli.progress import training_watcher
 from cmust.evaluation import score_systems
 from cmust.fitting import make_fabric, make_head
-from cmust.machine import describe_machine
-from cmust.model import Trunk, forecast
+from cmust.identity import describe_city, field_defaults
+from cmust.machine import describe_machine, provenance
+from cmust.model import ModelConfig, Trunk, forecast
 from cmust.naive import NAIVE, PROFILE
 from cmust.profile import profile_alone, shaped
-from cmust.rolling import Phase, single_plan
+from cmust.rolling import Phase, TrainingConfig, single_plan
 from cmust.run import Run
 from cmust.settings import make_settings
 from cmust.training import Watcher, carry_out
@@ -102,7 +104,11 @@ def read(file: Path) -> list[dict[str, Any]]:
 
 
 def train(curve: Curve, city: City, task: str, folder: Path, epochs: int, updates: int, seed: int) -> None:
-    """Train the task alone, and keep its curve."""
+    """Train the task alone, and keep its curve.
+
+    Raises:
+        RunError: the folder holds another curve: of another task, city, seed or length.
+    """
     length: dict[str, Any] = {"start_epochs": epochs}
     if curve.preset == "tuned":
         share = curve.training.get("batch_size", 16) // 16
@@ -111,7 +117,15 @@ def train(curve: Curve, city: City, task: str, folder: Path, epochs: int, update
     settings = make_settings(
         preset=curve.preset, tasks=(task,), scheme="alone", protocol="published", model=curve.model, training=training
     )
-    config = settings.network
+    config, run = settings.network, Run(folder)
+    identity = {
+        "task": task,
+        "model": config.model_dump(mode="json"),
+        "training": settings.trainer.model_dump(mode="json"),
+        "city": describe_city(city),
+    }
+    defaults = {"model": field_defaults(ModelConfig), "training": field_defaults(TrainingConfig)}
+    run.claim(identity, provenance(None, torch.device("cpu")), defaults)
     windows = make_windows(city, "published", config.input_steps, config.horizon)[task]
     torch.manual_seed(seed)
     trunk, shape = Trunk(config, 86_400 // city.interval, (city.task(task).n_channels,)), None
@@ -121,7 +135,7 @@ def train(curve: Curve, city: City, task: str, folder: Path, epochs: int, update
     with training_watcher() as heard:
         carry_out(
             single_plan([task], settings.trainer),
-            Run(folder),
+            run,
             make_fabric(settings.trainer.precision, "cpu", 1),
             trunk,
             {task: head},

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from benchmarks import quality
 from safetensors.torch import load_file, save_file
 from torch.utils.checkpoint import checkpoint
 
@@ -79,6 +80,26 @@ def test_another_city(run: Path) -> None:
 def test_other_settings_name_the_key(run: Path, change: dict, words: str) -> None:
     with pytest.raises(RunError, match=words):
         tiny_fit(run, **{**QUICK, **change})
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"seed": 1}, r"training\.seed = 0, not 1"),
+        ({"task": "visits"}, r"task = 'trips', not 'visits'"),
+        ({"updates": 60}, r"training\.start_epochs = 2, not 3"),
+    ],
+)
+def test_a_curve_of_the_benchmark_is_another_one(
+    change: dict, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(quality, "carry_out", lambda *_, **__: None)
+    curve = quality.Curve("tuned", model=SIZES)
+    given = {"city": small_city(), "task": "trips", "folder": tmp_path, "epochs": 2, "updates": 40, "seed": 0}
+    for _ in range(2):
+        quality.train(curve, **given)
+    with pytest.raises(RunError, match=words):
+        quality.train(curve, **{**given, **change})
 
 
 def test_a_setting_that_is_left_out_is_another_setting(tmp_path: Path) -> None:
