@@ -13,10 +13,11 @@ from cmust.baselines.registry import find_system
 from cmust.baselines.train import train
 from cmust.cli import app
 from cmust.errors import ConfigError
-from cmust.experiments import table1, table2, table5
+from cmust.experiments import schemes, table1, table2, table5
 from cmust.experiments.budget import Budget
 from cmust.experiments.engine import Cell, records
 from cmust.experiments.rendering import render
+from cmust.experiments.study import check_settings
 from cmust.experiments.work import Terms
 from tests.rolling.tiny import small_city
 
@@ -81,6 +82,16 @@ def test_it_learns_how_fast_differences_fade(tmp_path: Path, example: str) -> No
     done = train(example, small_city(), tmp_path / "run", ["trips"], start_epochs=8, batch_size=16, **settings)
     scores = {name: each["plain"]["mae"] for name, each in done["tasks"]["trips"]["systems"].items()}
     assert scores[NAME] < scores["last_value"]
+
+
+def test_its_settings_are_checked_where_it_is_asked_for(example: str) -> None:
+    terms = Terms(small_city(), Budget("full"), {"systems": {example: {"training": {"ratee": 0.1}}}})
+    check_settings(table1.TABLE1, table1.cells(["trips"], ["naive"], [0]), terms)
+    assert NAME not in sys.modules
+    with pytest.raises(ConfigError, match=r"ratee is no setting of own_system\.fading"):
+        check_settings(table1.TABLE1, table1.cells(["trips"], [example], [0]), terms)
+    with pytest.raises(ConfigError, match=r"own_system\.fading is of a system that schemes has no cells of"):
+        check_settings(schemes.SCHEMES, [], terms)
 
 
 def test_stored_settings_import_nothing(example: str) -> None:

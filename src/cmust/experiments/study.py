@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cmust.baselines.registry import find_system
+from cmust.baselines.registry import find_system, is_own
 from cmust.baselines.train import check_recipe
 from cmust.city import City
 from cmust.errors import ConfigError, RunError
@@ -34,7 +34,8 @@ class Experiment:
         vary: the terms of a cell's variation.
         work: computes a cell in its folder.
         one_preset: all its cells of CMuST are of the same preset.
-        systems: the others among whose cells may be, and that the settings may have tables for.
+        systems: the others that its cells may be of, and that the settings may have tables for.
+        own_systems: a user's own may be among them, too.
         fixes: training settings of CMuST that it decides itself within a budget, each with what of them.
         check: refuses settings that its cells of CMuST cannot take.
     """
@@ -45,6 +46,7 @@ class Experiment:
     work: Callable[[Cell, Path, Terms, Watcher | None], Record] = work
     one_preset: bool = False
     systems: tuple[str, ...] = ()
+    own_systems: bool = False
     fixes: Callable[[Budget], dict[str, str]] = lambda budget: budget.fixes
     check: Callable[[Terms, Cell], None] = lambda terms, cell: None
 
@@ -115,13 +117,15 @@ def check_settings(experiment: Experiment, cells: Sequence[Cell], terms: Terms) 
         experiment.check(terms, cell)
     _check_free("training", own.get("training", {}), experiment.fixes(terms.budget))
     for name, tables in terms.settings.get("systems", {}).items():
-        if name not in experiment.systems:
+        _check_free(f"systems.{name}.training", tables.get("training", {}), terms.budget.fixes)
+        if experiment.own_systems and is_own(name) and name not in {cell.system for cell in cells}:
+            continue  # nobody has asked for what that module does
+        if name not in experiment.systems and not (experiment.own_systems and is_own(name)):
             raise ConfigError(
                 f"systems.{name} is of a system that {experiment.name} has no cells of "
                 f"({', '.join(experiment.systems) or 'there are only those of CMuST'}); leave the table out"
             )
         check_recipe(find_system(name), tables.get("network", {}), tables.get("training", {}))
-        _check_free(f"systems.{name}.training", tables.get("training", {}), terms.budget.fixes)
 
 
 def _check_free(table: str, given: dict[str, Any], fixed: dict[str, str]) -> None:
