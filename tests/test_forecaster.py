@@ -177,6 +177,8 @@ def test_what_does_not_fit_is_refused(forecaster: Forecaster) -> None:
         forecaster.predict(city.with_task(tiny_task("trips", channels=2)), "trips")
     with pytest.raises(CityError, match=r"has 3 steps before.*needs 4"):
         forecaster.predict(city.with_task(tiny_task("trips", steps=3)), "trips")
+    with pytest.raises(CityError, match=r"'city.zarr.zip' is a path, not a city"):
+        forecaster.predict("city.zarr.zip", "trips")  # type: ignore[call-overload]
     with pytest.raises(CityError, match=r"has unit dozen, the run was trained on trips"):
         forecaster.predict(city.with_task(replace(task, unit="dozen")), "trips")
     with pytest.raises(CityError, match=r"keeps the time of Europe/Berlin, the run was trained on that of UTC"):

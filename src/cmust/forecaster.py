@@ -16,7 +16,7 @@ import xarray as xr
 from torch import Tensor
 
 from cmust import bundle
-from cmust.city import City, Task
+from cmust.city import City, Task, check_is_city
 from cmust.clock import calendar
 from cmust.errors import CityError, RunError
 from cmust.files import atomic_folder, link_or_copy, write_text
@@ -100,8 +100,9 @@ class Forecaster:
         """Refuse a city whose clock is not that of the training city: every hour would be taken for another.
 
         Raises:
-            CityError: it is not.
+            CityError: it is not, or no city at all.
         """
+        check_is_city(city)
         if city.timezone != self.city["timezone"]:
             raise CityError(
                 f"city {city.name!r} keeps the time of {city.timezone}, the run was trained on that of "
