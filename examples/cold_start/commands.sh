@@ -3,7 +3,7 @@
 # the others. Run it in a folder of its own; some minutes on two cores. The city is the demo city (synthetic), so that it needs
 # no data; docs/continual.md explains every line.
 set -eu
-cmust demo city.zarr.zip --weeks 4 --places 20
+cmust demo city.zarr.zip --force --weeks 4 --places 20
 # The three tasks that are there already; ten epochs for the first of them are few, but will do here.
 cmust train city.zarr.zip runs/city --tasks crowd_in,crowd_out,taxi_pickup --set training.start_epochs=10
 # The fourth: its first week is history, the three weeks after it are the test. Beside it the same network on that week alone.

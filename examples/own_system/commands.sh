@@ -5,5 +5,5 @@
 set -eu
 PYTHONPATH="$(cd "$(dirname "$0")/.." && pwd)${PYTHONPATH:+:$PYTHONPATH}"
 export PYTHONPATH
-cmust demo city.zarr.zip --weeks 4 --places 20
+cmust demo city.zarr.zip --force --weeks 4 --places 20
 cmust experiment table1 city.zarr.zip results/table1 --budget smoke --systems naive,stid,own_system.fading,cmust_tuned

@@ -147,6 +147,7 @@ def test_a_job_whose_time_is_up_begins_again() -> None:
     ("kind", "given", "words"),
     [
         ("pbs", [], "cluster 'pbs' is not known"),
+        ("slurm", ["time=5", "setup=a", "setup=b", "time=9"], "--job time is given twice"),
         ("local", ["partition=gpu"], "of local there are time, gpus, parallel, setup"),
         ("slurm", ["time"], "give NAME=VALUE"),
         ("slurm", ["time=soon"], "--job time=soon: not a whole number"),

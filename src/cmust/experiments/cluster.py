@@ -95,10 +95,14 @@ class Cluster:
             raise ConfigError(f"cluster {kind!r} is not known; choose {' or '.join(KINDS)}")
         known = [name for name, option in OPTIONS.items() if getattr(option, kind)]
         values: dict[str, Any] = dict(DEFAULTS[kind])
+        seen = set()
         for text in given:
             name, separator, value = text.partition("=")
             if not separator or name not in known:
                 raise ConfigError(f"--job {text!r}: give NAME=VALUE; of {kind} there are {', '.join(known)}")
+            if name in seen and name != "setup":
+                raise ConfigError(f"--job {name} is given twice; keep one")
+            seen.add(name)
             try:
                 read = OPTIONS[name].read(value)
             except ValueError as error:
