@@ -14,14 +14,13 @@ from cmust.errors import CmustError, ConfigError
 from cmust.forecaster import Forecaster
 from cmust.heads import HeadParts, make_head
 from cmust.identity import data_fingerprint, describe_city, field_defaults
-from cmust.machine import provenance
 from cmust.model import ModelConfig, Trunk
 from cmust.profile import Shape, shaped
 from cmust.rolling import PLANS, TrainingConfig
 from cmust.run import SCHEMA, Run
 from cmust.settings import Settings, make_settings
 from cmust.task_model import TaskModel
-from cmust.training import Outcome, Watcher, carry_out, make_fabric
+from cmust.training import Outcome, Watcher, carry_out, make_fabric, trained_with
 from cmust.windows import Frame, Windows, common_cuts, make_windows
 
 
@@ -110,13 +109,8 @@ def _claim(run: Run, city: City, settings: Settings, fabric: Fabric, command: st
             "source": city.source,
         },
     }
-    made = provenance(command, fabric.device)
-    made = {
-        "started": made.pop("when"),
-        **made,
-        "processes": fabric.world_size,
-        "precision": fabric._precision.precision,
-    }
+    made = trained_with(fabric, command)
+    made = {"started": made.pop("when"), **made, "processes": fabric.world_size}
     defaults = {"model": field_defaults(ModelConfig), "training": field_defaults(TrainingConfig)}
     run.claim(identity, made, {"settings": defaults})
 

@@ -18,7 +18,7 @@ from torch import nn
 
 from cmust.board import TensorBoard
 from cmust.errors import ConfigError, RunError, reason
-from cmust.machine import has_fast_bf16
+from cmust.machine import has_fast_bf16, provenance
 from cmust.model import Trunk
 from cmust.rolling import Lesson, Phase, Star, Trainer, TrainingConfig
 from cmust.rolling import state as store
@@ -73,6 +73,11 @@ def make_fabric(precision: str, accelerator: str, devices: int | str) -> Fabric:
             f"accelerator {accelerator!r} with devices {devices!r} cannot be used here ({reason(error)}); "
             f"give accelerator auto, cpu or cuda, and a number of devices from 1 on, or auto"
         ) from error
+
+
+def trained_with(fabric: Fabric, command: str | None = None) -> dict[str, Any]:
+    """What records say of a training: :func:`cmust.machine.provenance`, and the precision that was chosen."""
+    return {**provenance(command, fabric.device), "precision": fabric._precision.precision}
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from cmust.rolling import state as store
 from tests.continual.conftest import QUICK, old_city, snapshot, whole_city
 from tests.rolling.tiny import quick_prompts, tiny_city, tiny_fit, tiny_settings, tiny_task
 
-CPU = {"accelerator": "cpu", "refine_epochs": 1, "rolling_epochs": 1}
+CPU = {"accelerator": "cpu", "refine_epochs": 1}
 
 
 def change(kind: str, run: Path) -> None:
@@ -28,7 +28,7 @@ def change(kind: str, run: Path) -> None:
         if kind == "adapt":
             adapt(run, tiny_city(tiny_task("bikes", steps=84)), "bikes", **CPU)
         else:
-            update(run, whole_city(), **CPU)
+            update(run, whole_city(), **CPU, rolling_epochs=1)
 
 
 def die_at(operation: int, counter: Path) -> None:

@@ -251,7 +251,8 @@ def test_scores_are_of_what_follows_the_history(run: Path) -> None:
     city = city_of(steps=120)
     done = adapt(run, city, "bikes", until="2024-03-11", compare=True, start_epochs=3, command="test", **CPU)
     record = json.loads((run / "versions" / "0002" / "adapt.json").read_text())
-    assert record == done.record and record["part"] == "test" and record["made"]["command"] == "test"
+    assert record == done.record and record["part"] == "test"
+    assert record["made"]["command"] == "test" and record["made"]["precision"] == "32-true"
     scored = record["tasks"]["bikes"]
     assert set(scored["systems"]) == {
         "cmust",

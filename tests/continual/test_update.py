@@ -56,7 +56,8 @@ def test_what_is_better_on_fresh_data_is_kept(updated, trained: Path) -> None:
     before, files = Forecaster.load(trained), snapshot(trained)
     assert done.version == 2 and {name: snapshot(run)[name] for name in files} == files
     record = json.loads((run / "versions" / "0002" / "update.json").read_text())
-    assert record == done.record and record["left_out"] == {} and record["made"]["command"] == "test"
+    assert record == done.record and record["left_out"] == {}
+    assert record["made"]["command"] == "test" and record["made"]["precision"] == "32-true"
     # The run has seen 80 % of its 168 steps; of the 16 whole days that are new the last 5 are fresh, 276 .. 336.
     for name in ("trips", "visits"):
         told = record["tasks"][name]

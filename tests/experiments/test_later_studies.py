@@ -136,14 +136,14 @@ def test_new_places(city: Path, tmp_path: Path, accelerators: list[str]) -> None
 
 
 def test_updating(city: Path, tmp_path: Path, accelerators: list[str]) -> None:
-    settings = config(tmp_path, update={"refine_epochs": 2})
+    folder, settings = tmp_path / "study", config(tmp_path, update={"refine_epochs": 2})
     cuts = ["--cuts", "2024-03-15,2024-03-22,2024-03-27"]
-    output = experiment("updating", city, tmp_path, "--config", settings, *cuts, "--accelerator", "cuda")
+    output = experiment("updating", city, folder, "--config", settings, *cuts, "--accelerator", "cuda")
     assert accelerators == ["cuda"] * 3  # training, and two updates
-    table = json.loads((tmp_path / "table.json").read_text())
+    table = json.loads((folder / "table.json").read_text())
     assert [cut["cut"] for cut in table["cuts"]] == ["2024-03-22", "2024-03-27"]
     assert output.count("| 2024-03-22 |") == 2 and "Updating is better, plain and masked, in" in output
-    first = cmust.Forecaster.load(tmp_path / "run", 1)
+    first = cmust.Forecaster.load(folder / "run", 1)
     data = cmust.open_city(city)
     scores = table["cuts"][1]["tasks"]["trips"]["not_updated"]
     assert (scores["from"], scores["until"]) == ("2024-03-27T00:00:00", "2024-03-31T22:00:00")
@@ -154,31 +154,31 @@ def test_updating(city: Path, tmp_path: Path, accelerators: list[str]) -> None:
         errors += [abs(e) for e in (forecast - task.values[origin : origin + 3, :, 0]).ravel() if e == e]
     assert scores["plain_mae"] == pytest.approx(sum(errors) / len(errors), rel=1e-4)
     for cut in table["cuts"]:
-        version = cmust.Forecaster.load(tmp_path / "run", cut["version"])
+        version = cmust.Forecaster.load(folder / "run", cut["version"])
         assert all(model.about["seen"]["until"] < cut["cut"] for model in version.tasks.values())
 
-    (tmp_path / "after-2024-03-27.json").unlink()  # killed after the update, before it was scored
-    before = stamps(tmp_path / "run")
-    experiment("updating", city, tmp_path, "--config", settings, *cuts)
-    assert {name for name, time in stamps(tmp_path / "run").items() if before.get(name) != time} == set()
-    assert json.loads((tmp_path / "table.json").read_text())["cuts"] == table["cuts"]
-    wrong = experiment("updating", city, tmp_path, "--config", settings, "--cuts", "2024-03-22,2024-03-15", code=2)
+    (folder / "after-2024-03-27.json").unlink()  # killed after the update, before it was scored
+    before = stamps(folder / "run")
+    experiment("updating", city, folder, "--config", settings, *cuts)
+    assert {name for name, time in stamps(folder / "run").items() if before.get(name) != time} == set()
+    assert json.loads((folder / "table.json").read_text())["cuts"] == table["cuts"]
+    wrong = experiment("updating", city, folder, "--config", settings, "--cuts", "2024-03-22,2024-03-15", code=2)
     assert "give two or more in order" in wrong
 
-    done = stamps(tmp_path)
+    done = stamps(folder)
     for other in ("2024-03-15,2024-03-20,2024-03-22,2024-03-27", f"{cuts[1]},2024-03-29", "2024-03-15,2024-03-22"):
-        refused = experiment("updating", city, tmp_path, "--config", settings, "--cuts", other, code=2)
+        refused = experiment("updating", city, folder, "--config", settings, "--cuts", other, code=2)
         assert "started with cuts = ['2024-03-15', '2024-03-22', '2024-03-27']" in " ".join(refused.split())
-    assert stamps(tmp_path) == done
+    assert stamps(folder) == done
     changed = config(tmp_path, update={"refine_epochs": 3})
-    refused = experiment("updating", city, tmp_path, "--config", changed, *cuts, code=2)
+    refused = experiment("updating", city, folder, "--config", changed, *cuts, code=2)
     assert "update.refine_epochs = 2, not 3" in " ".join(refused.split())
 
-    (tmp_path / "after-2024-03-22.json").unlink()  # the version of the next cut is in force
+    (folder / "after-2024-03-22.json").unlink()  # the version of the next cut is in force
     settings = config(tmp_path, update={"refine_epochs": 2})
-    refused = " ".join(experiment("updating", city, tmp_path, "--config", settings, *cuts, code=2).split())
+    refused = " ".join(experiment("updating", city, folder, "--config", settings, *cuts, code=2).split())
     assert "has seen data until 2024-03-26T22:00:00 and cannot be scored from 2024-03-22 on" in refused
-    assert not (tmp_path / "after-2024-03-22.json").exists()
+    assert not (folder / "after-2024-03-22.json").exists()
 
 
 def test_the_cut_leaves_four_weeks_of_whole_days() -> None:

@@ -235,7 +235,8 @@ def test_tensor_rule_in_a_run_freezes_whole_tensors() -> None:
 
 def test_without_freezing_nothing_freezes() -> None:
     events: list[dict] = []
-    trainer = tiny_trainer(training={"delta": 1e9, "freezing": False}, on_event=events.append)
+    trainer = tiny_trainer(training={"delta": 1e9}, on_event=events.append)
+    trainer.config = trainer.config.model_copy(update={"freezing": False})
     trainer.run()
     assert {event["frozen_share"] for event in events} == {0.0}
     assert all(parameter.requires_grad for parameter in trainer.trunk.parameters())

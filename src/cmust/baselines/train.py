@@ -20,11 +20,10 @@ from cmust.errors import ConfigError
 from cmust.evaluation import SCHEMA, score_tasks
 from cmust.files import write_text
 from cmust.identity import describe_city, field_defaults
-from cmust.machine import provenance
 from cmust.naive import NAIVE
 from cmust.rolling import TrainingConfig, check_used, training_config
 from cmust.run import Run, read_json
-from cmust.training import Watcher, carry_out, make_fabric
+from cmust.training import Watcher, carry_out, make_fabric, trained_with
 from cmust.windows import Protocol
 
 LOSSES = ("mae", "huber", "masked_mae")
@@ -128,7 +127,7 @@ def train(
         "city": describe_city(city),
     }
     with run.locked():
-        made = provenance(None, fabric.device)
+        made = trained_with(fabric)
         run.claim(identity, made, {"training": field_defaults(TrainingConfig)})
         if run.evaluation_file.exists():
             return read_json(run.evaluation_file, "")

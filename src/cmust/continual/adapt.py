@@ -17,11 +17,10 @@ from cmust.errors import ConfigError
 from cmust.evaluation import SYSTEM
 from cmust.forecaster import Forecaster
 from cmust.identity import data_fingerprint
-from cmust.machine import provenance
 from cmust.rolling import TrainingConfig, changed_training, check_used
 from cmust.run import Run
 from cmust.task_model import TaskModel
-from cmust.training import Watcher, make_fabric
+from cmust.training import Watcher, make_fabric, trained_with
 
 
 @dataclass(frozen=True)
@@ -100,7 +99,7 @@ def adapt(
                 "fingerprint": data_fingerprint(data),
             }
         )
-        made = provenance(command, fabric.device)
+        made = trained_with(fabric, command)
         done = adapted(before, city, wish, settings, work, fabric, compare=compare, watcher=watcher)
         about = {"made_by": "adapt", "made": made, "city": done.record["city"], "tasks": [wish.name]}
         record = {**done.record, "made": made}

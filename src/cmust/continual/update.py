@@ -17,14 +17,13 @@ from cmust.continual.versions import changing, check_one_process
 from cmust.errors import CityError, CmustError, RunError
 from cmust.forecaster import Forecaster
 from cmust.identity import data_fingerprint, describe_city
-from cmust.machine import provenance
 from cmust.model import Head, Trunk, channel_counts
 from cmust.model.losses import counted
 from cmust.profile import Shape, shaped
 from cmust.rolling import Star, TrainingConfig, changed_training, check_used, update_plan
 from cmust.run import Run
 from cmust.task_model import TaskModel
-from cmust.training import Outcome, Watcher, carry_out, make_fabric
+from cmust.training import Outcome, Watcher, carry_out, make_fabric, trained_with
 from cmust.windows import Scaler, Windows, spread, task_windows
 
 SCHEMA = 1
@@ -93,7 +92,7 @@ def update(
             }
         )
         fabric = make_fabric(settings.precision, accelerator, 1)
-        made = provenance(command, fabric.device)
+        made = trained_with(fabric, command)
         after, record = _updated(before, grown, settings, work, fabric, watcher)
         record = {
             "schema": SCHEMA,

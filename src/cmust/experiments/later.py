@@ -10,11 +10,10 @@ from cmust.continual.newcomer import AUTO, make_wish
 from cmust.files import write_text
 from cmust.forecaster import Forecaster
 from cmust.identity import data_fingerprint, field_defaults
-from cmust.machine import provenance
 from cmust.rolling import TrainingConfig, Use, changed_training, check_used
 from cmust.run import Run, read_json
 from cmust.settings import make_settings
-from cmust.training import Watcher, make_fabric
+from cmust.training import Watcher, make_fabric, trained_with
 
 
 def split_settings(settings: dict[str, Any], table: str, use: Use) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -75,7 +74,7 @@ def keep_adaptation(
     }
     fabric = make_fabric(config.precision, accelerator, 1)
     defaults = {"training": field_defaults(TrainingConfig)}
-    work.claim(json.loads(json.dumps(identity)), provenance(None, fabric.device), defaults)
+    work.claim(json.loads(json.dumps(identity)), trained_with(fabric), defaults)
     if result.exists():
         return read_json(result, "")
     record = adapted(before, city, wish, config, work, fabric, compare=compare, watcher=watcher).record
