@@ -2,6 +2,8 @@
 
 import errno
 import json
+import logging
+import logging.handlers
 import os
 import shutil
 from dataclasses import replace
@@ -188,6 +190,18 @@ def test_a_device_that_is_not_there(tmp_path: Path, where: dict) -> None:
 def test_an_accelerator_that_has_no_float64_is_not_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("lightning_fabric.accelerators.mps.MPSAccelerator.is_available", lambda: True)
     assert make_fabric("auto", "auto", 1).device.type == ("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def test_bf16_is_said_and_other_precisions_are_not_recommended() -> None:
+    said = logging.handlers.BufferingHandler(100)
+    log = logging.getLogger("lightning_fabric.utilities.rank_zero")
+    log.addHandler(said)
+    try:
+        make_fabric("bf16-mixed", "cpu", 1)
+        log.info("You should set `torch.set_float32_matmul_precision('medium' | 'high')`")  # as it does on GPUs
+    finally:
+        log.removeHandler(said)
+    assert [record.getMessage() for record in said.buffer] == ["Using bfloat16 Automatic Mixed Precision (AMP)"]
 
 
 def test_too_little_memory_of_a_gpu(tmp_path: Path) -> None:

@@ -26,8 +26,11 @@ from cmust.run import Run
 from cmust.windows import Windows
 
 Weights = dict[str, torch.Tensor]
-# Fabric would recommend another precision of fp32 products at every phase, into the progress bars.
-logging.getLogger("lightning_fabric.utilities.rank_zero").setLevel(logging.WARNING)
+# Fabric would recommend another precision of fp32 products at every phase, into the progress bars. That it computes in
+# bf16 it shall say.
+logging.getLogger("lightning_fabric.utilities.rank_zero").addFilter(
+    lambda record: "set_float32_matmul_precision" not in record.getMessage()
+)
 
 
 class Watcher(Protocol):
