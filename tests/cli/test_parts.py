@@ -36,4 +36,4 @@ def test_a_place_without_an_observation_is_named() -> None:
     values = task.values.copy()
     values[:130, 1] = np.nan  # it reports after the training part only
     lines = told(tiny_city(replace(task, values=values)))
-    assert lines[1] == ("trips: has no observation to learn from at place 1: forecasts there are of no known place")
+    assert lines[1] == ("trips: has no observation to learn from at place 1: no forecast of its own")

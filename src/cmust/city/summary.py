@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from cmust.city.checks import DAY
 from cmust.city.city import City
-from cmust.city.task import Floats, Task
+from cmust.city.task import Floats, Task, shorten
 
 SHOWN = 3
 """Nodes that a doubt names."""
@@ -182,8 +182,7 @@ def _number(count: int, what: str) -> str:
 
 def _first(task: Task, where: npt.NDArray[Any]) -> str:
     """The first nodes of those where it is not zero."""
-    nodes = [task.nodes[at] for at in np.flatnonzero(where)]
-    return ", ".join(nodes[:SHOWN]) + (f" and {len(nodes) - SHOWN} more" if len(nodes) > SHOWN else "")
+    return shorten([task.nodes[at] for at in np.flatnonzero(where)], SHOWN)
 
 
 def _profile(values: Floats, slot: npt.NDArray[np.int64], slots: int) -> npt.NDArray[np.float64]:

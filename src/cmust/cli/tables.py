@@ -38,7 +38,7 @@ def print_parts(city: City, settings: Settings, console: Console) -> None:
         unknown = np.isnan(task.values[: split.train_steps]).all(axis=(0, 2))
         if unknown.any():
             nodes = shorten(np.array(task.nodes)[unknown].tolist())
-            lines.append(f"{name}: has no observation to learn from at {nodes}: forecasts there are of no known place")
+            lines.append(f"{name}: has no observation to learn from at {nodes}: no forecast of its own")
         for line in lines:
             console.print(line, markup=False, highlight=False, soft_wrap=True)
 

@@ -116,16 +116,17 @@ def check_settings(experiment: Experiment, cells: Sequence[Cell], terms: Terms) 
         make_settings(**own, preset=preset)
         experiment.check(terms, cell)
     _check_free("training", own.get("training", {}), experiment.fixes(terms.budget))
+    asked = {cell.system for cell in cells}
     for name, tables in terms.settings.get("systems", {}).items():
         _check_free(f"systems.{name}.training", tables.get("training", {}), terms.budget.fixes)
-        if experiment.own_systems and is_own(name) and name not in {cell.system for cell in cells}:
-            continue  # nobody has asked for what that module does
-        if name not in experiment.systems and not (experiment.own_systems and is_own(name)):
+        own_system = experiment.own_systems and is_own(name)
+        if name not in experiment.systems and not own_system:
             raise ConfigError(
                 f"systems.{name} is of a system that {experiment.name} has no cells of "
                 f"({', '.join(experiment.systems) or 'there are only those of CMuST'}); leave the table out"
             )
-        check_recipe(find_system(name), tables.get("network", {}), tables.get("training", {}))
+        if name in asked or not own_system:  # a user's module is imported where it is asked for
+            check_recipe(find_system(name), tables.get("network", {}), tables.get("training", {}))
 
 
 def _check_free(table: str, given: dict[str, Any], fixed: dict[str, str]) -> None:

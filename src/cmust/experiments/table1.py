@@ -46,7 +46,7 @@ def labels(records: Sequence[Record]) -> dict[str, str]:
     """Of all rows there may be; systems of one's own have the names of their modules, which need not be there."""
     own = sorted({system for record in records if is_own(system := record["cell"]["system"])})
     ours = {name: system.label for name, system in SYSTEMS.items()}
-    return {**naive.LABELS, **ours, **dict(zip(own, own, strict=True)), **CMUST_LABELS}
+    return {**naive.LABELS, **ours, **{name: name for name in own}, **CMUST_LABELS}
 
 
 def table(config: dict[str, Any], records: Sequence[Record]) -> Table:
