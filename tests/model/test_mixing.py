@@ -51,13 +51,16 @@ def test_what_does_not_vary_is_repeated(
 
 
 def check(axis: str, packed: tuple[torch.Tensor, ...], apart: tuple[torch.Tensor, ...]) -> None:
-    """Values and gradients against the formula: weights kept, by tiles (in space), and without gradients."""
+    """Values and gradients against the formula: weights kept, softmax of rows, by tiles (in space), and without
+    gradients.
+    """
     direction = torch.randn(B, T, H, N, E, dtype=torch.float64).transpose(2, 3)  # not contiguous, as upstream may be
     expected = formula(axis, *apart)
     slow = torch.autograd.grad((expected * direction).sum(), packed)
-    for most_kept in (mixing.KEPT_WEIGHTS, 0):
+    for most_kept, vector in ((mixing.KEPT_WEIGHTS, mixing.VECTOR_BYTES), (mixing.KEPT_WEIGHTS, 0), (0, 0)):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(mixing, "KEPT_WEIGHTS", most_kept)
+            patch.setattr(mixing, "VECTOR_BYTES", vector)
             ours = mix(axis, *packed)  # type: ignore[arg-type]
         torch.testing.assert_close(ours, expected)
         for one, two in zip(torch.autograd.grad((ours * direction).sum(), packed), slow, strict=True):
@@ -73,6 +76,38 @@ def test_nothing_in_nothing_out(axis: str, shape) -> None:
     mixed = mix(axis, qkv)  # type: ignore[arg-type]
     assert mixed.shape == (*shape, H, E)
     assert torch.autograd.grad(mixed.sum(), qkv)[0].shape == qkv.shape
+    with torch.no_grad():
+        assert mix(axis, qkv).shape == mixed.shape  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("largest", [1.0, 300.0, 1e4])  # exp(100) is beyond fp32 and bf16
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("axis", ["space", "time"])
+def test_any_size_of_scores_without_gradients(axis: str, dtype: torch.dtype, largest: float) -> None:
+    torch.manual_seed(0)
+    qkv = torch.randn(B, T, N, 3, H, E)
+    q, k, _ = qkv.unbind(3)
+    q *= largest / torch.einsum("btnhe,bsmhe->btnhsm", q, k).abs().max()
+    for shifted in (qkv, qkv.clone()):
+        if shifted is not qkv:  # all scores of a row far below zero
+            shifted[..., 0, :, 0], shifted[..., 1, :, 0] = -(largest**0.5), largest**0.5
+        packed = shifted.to(dtype)
+        expected = formula(axis, *packed.double().unbind(3))
+        with torch.no_grad():
+            mixed = mix(axis, packed)  # type: ignore[arg-type]
+        # what bf16 rounds of a score, 1/256 of it, is a factor of its weight: only small ones are compared closely
+        close = 1e-4 if dtype == torch.float32 else 2e-2 if largest == 1 else float("inf")
+        assert mixed.isfinite().all()
+        assert (mixed.double() - expected).norm() <= close * expected.norm()
+
+
+def test_no_number_stays_no_number() -> None:
+    qkv = torch.ones(1, T, N, 3, H, E)
+    qkv[0, 1, 2, 0, 0] = torch.nan
+    with torch.no_grad():
+        mixed = mix("time", qkv)
+    assert mixed[0, 1, 2, 0].isnan().all()
+    assert mixed.isnan().sum() == E
 
 
 def test_few_weights_over_space_are_kept() -> None:

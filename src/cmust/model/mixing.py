@@ -1,9 +1,9 @@
 """What attention does between its projections, sparing with memory.
 
 Written as single operations, each matrix of attention weights is four tensors: scores, weights and the gradients of
-both, large where there are many nodes and new to the processor's caches and page tables. While training on a CPU,
-scores become weights where they lie instead, gradients of weights live for a few slices at a time, and results are
-written where the next product reads them.
+both, large where there are many nodes and new to the processor's caches and page tables. On a CPU scores become
+weights where they lie instead, a few slices at a time; training keeps the weights, but of their gradients a few slices
+only; and results are written where the next product reads them.
 
 Shapes: B batch, T steps, N nodes, H heads, E = D / H, L the attended axis, N in space, T in time.
 """
@@ -25,6 +25,11 @@ KEPT_NODES = {torch.bfloat16: 1024}
 computed again, by tiles, which takes less time from there on (fp32) or not yet (bf16), but then memory is dear."""
 KEPT_WEIGHTS = 2**26
 """At most so many are kept: 128 MiB in bf16."""
+VECTOR_BYTES = 64
+"""What the widest vector instructions take at once. PyTorch's softmax of rows that are shorter is slow: of 12 numbers,
+eight (fp32) or four times (bf16) as slow as that of the columns of a transposed copy, with the copies."""
+SUMS = (1e-30, 1e30)
+"""Sums of exponentials between these have lost nothing to numbers too large or too small for the format."""
 
 
 def mix(axis: Axis, *packed: Tensor) -> Tensor:
@@ -37,14 +42,19 @@ def mix(axis: Axis, *packed: Tensor) -> Tensor:
     """
     shape = torch.broadcast_shapes(*(x.shape[:3] for x in packed))
     packed = tuple(x.expand(*shape, *x.shape[3:]) for x in packed)
-    on_cpu = packed[0].device.type == "cpu"
+    q = packed[0]
+    # A program that is compiled or exported is of any number of windows, and parts are of a known one.
+    on_cpu = q.device.type == "cpu" and not torch.compiler.is_compiling()
     learns = torch.is_grad_enabled() and any(x.requires_grad for x in packed)
-    if axis == "space" and not (on_cpu and learns and _may_keep(packed[0])):
-        return _by_tiles(axis, packed)
-    if on_cpu and learns:
+    if on_cpu and learns and (axis == "time" or _may_keep(q)):
         mixed: Tensor = Mix.apply(axis, *packed)  # type: ignore[no-untyped-call]
         return mixed
-    # Along time a node has few weights. Programs of any number of windows (torch.export) come here too.
+    # PyTorch's fused attention, the other way in space, is as fast in fp32, and slower in bf16.
+    if on_cpu and not learns and (axis == "time" or (q.dtype == torch.bfloat16 and _few_nodes(q))):
+        return _by_parts(axis, packed)
+    if axis == "space":
+        return _by_tiles(axis, packed)
+    # Along time a node has few weights.
     return _heads_last(attention_weights(axis, *packed) @ _unpacked(axis, packed)[2], axis)
 
 
@@ -54,10 +64,15 @@ def attention_weights(axis: Axis, *packed: Tensor) -> Tensor:
     return torch.softmax(q @ k.transpose(-1, -2), dim=-1)
 
 
+def _few_nodes(q: Tensor) -> bool:
+    """Whether a slice over space is small enough to be held at once."""
+    return q.shape[2] <= KEPT_NODES.get(q.dtype, 256)
+
+
 def _may_keep(q: Tensor) -> bool:
     """Whether the weights over space are few enough to be kept."""
     windows, steps, nodes, _, heads, _ = q.shape
-    return nodes <= KEPT_NODES.get(q.dtype, 256) and windows * steps * heads * nodes**2 <= KEPT_WEIGHTS
+    return _few_nodes(q) and windows * steps * heads * nodes**2 <= KEPT_WEIGHTS
 
 
 def _heads_first(x: Tensor, axis: Axis) -> Tensor:
@@ -86,6 +101,21 @@ def _by_tiles(axis: Axis, packed: tuple[Tensor, ...]) -> Tensor:
     return _heads_last(mixed[..., :width].unflatten(0, q.shape[:2]), axis)
 
 
+def _by_parts(axis: Axis, packed: tuple[Tensor, ...]) -> Tensor:
+    """Without gradients. Weights are left as exponentials; it is the result that is divided by their sums."""
+    q, k, v = (x.contiguous() for x in _unpacked(axis, packed))
+    mixed = torch.empty_like(_heads_last(v, axis), memory_format=torch.contiguous_format)
+    result = _heads_first(mixed, axis)
+    for part in _parts(torch.Size((*q.shape[:-1], k.shape[-2]))):
+        weights = (q[part] @ k[part].transpose(-1, -2)).exp_()
+        sums = weights.sum(-1, keepdim=True)
+        if ((sums > SUMS[0]) & (sums < SUMS[1])).all():
+            result[part] = (weights @ v[part]).div_(sums)
+        else:
+            result[part] = _to_weights(q[part] @ k[part].transpose(-1, -2)) @ v[part]
+    return mixed
+
+
 class Mix(torch.autograd.Function):
     """``mix`` on a CPU with a first derivative, its weights kept."""
 
@@ -98,7 +128,7 @@ class Mix(torch.autograd.Function):
         result = _heads_first(mixed, axis)
         for part in _parts(weights.shape):
             scores = torch.matmul(q[part], k[part].transpose(-1, -2), out=weights[part])
-            result[part] = torch.softmax(scores, dim=-1, out=scores) @ v[part]
+            result[part] = _to_weights(scores) @ v[part]
         ctx.save_for_backward(q, k, v, weights)
         ctx.axis, ctx.shapes = axis, [x.shape for x in packed]
         return mixed
@@ -115,7 +145,7 @@ class Mix(torch.autograd.Function):
             of_result, weight = of_mixed[part].contiguous(), weights[part]
             of_v[part] = weight.transpose(-1, -2) @ of_result
             of_scores = of_result @ v[part].transpose(-1, -2)
-            torch._softmax_backward_data(of_scores, weight, -1, weight.dtype, grad_input=of_scores)
+            _to_gradient_of_scores(of_scores, weight)
             of_q[part] = of_scores @ k[part]
             of_k[part] = of_scores.transpose(-1, -2) @ q[part]
         return None, *gradients
@@ -131,3 +161,35 @@ def _parts(shape: torch.Size) -> Iterator[tuple[slice, slice]]:
     for row in range(0, first, rows):
         for column in range(0, second, columns):
             yield slice(row, row + rows), slice(column, column + columns)
+
+
+def _to_weights(scores: Tensor) -> Tensor:
+    """The softmax of the last axis of ``(..., L, L)``, in the place of the scores."""
+    if _has_long_rows(scores):
+        torch.softmax(scores, dim=-1, out=scores)
+        return scores
+    return scores.copy_(_as_rows(torch.softmax(_as_columns(scores), dim=1), scores.shape))
+
+
+def _to_gradient_of_scores(of_weights: Tensor, weights: Tensor) -> None:
+    """The gradient of the scores in the place of that of the weights."""
+    if _has_long_rows(weights):
+        torch._softmax_backward_data(of_weights, weights, -1, weights.dtype, grad_input=of_weights)
+    else:
+        columns = torch._softmax_backward_data(_as_columns(of_weights), _as_columns(weights), 1, weights.dtype)
+        of_weights.copy_(_as_rows(columns, weights.shape))
+
+
+def _has_long_rows(x: Tensor) -> bool:
+    return x.shape[-1] * x.element_size() >= VECTOR_BYTES
+
+
+def _as_columns(x: Tensor) -> Tensor:
+    """``(..., L, L)`` as ``(L, L, all the rest)``, where a vector instruction takes numbers of many matrices."""
+    columns: Tensor = x.flatten(-2).flatten(0, -2).t().contiguous()
+    return columns.unflatten(0, x.shape[-2:])  # type: ignore[no-any-return]
+
+
+def _as_rows(columns: Tensor, shape: torch.Size) -> Tensor:
+    """The inverse of ``_as_columns``: a view."""
+    return columns.flatten(0, 1).t().view(shape)
