@@ -14,7 +14,7 @@ from cmust.errors import ConfigError, RunError
 from cmust.experiments.budget import Budget
 from cmust.experiments.engine import Cell, Record, begin, carry_out, cell_file, cell_of, finished, records
 from cmust.experiments.sheet import Exhibit
-from cmust.experiments.work import CMUST, PRESETS, Terms, work
+from cmust.experiments.work import CMUST, PRESET_OF, Terms, work
 from cmust.files import write_text
 from cmust.identity import describe_city
 from cmust.run import Run
@@ -111,7 +111,7 @@ def check_settings(experiment: Experiment, cells: Sequence[Cell], terms: Terms) 
     """
     own = {key: value for key, value in terms.settings.items() if key != "systems"}
     derived_settings(**own)  # protocol and windows are those of all systems
-    by_preset = {PRESETS[cell.system]: cell for cell in cells if cell.system in PRESETS}
+    by_preset = {PRESET_OF[cell.system]: cell for cell in cells if cell.system in PRESET_OF}
     for preset, cell in by_preset.items():
         make_settings(**own, preset=preset)
         experiment.check(terms, cell)

@@ -30,7 +30,7 @@ NAIVE_CELL = "naive"
 CMUST = {"cmust_paper": "paper", "cmust_reference": "reference", "cmust_tuned": "tuned"}
 ALONE = "cmust_alone"
 """The network of the tuned preset on one task by itself: what CMuST gains from the others is its distance to this."""
-PRESETS = {**CMUST, ALONE: "tuned"}
+PRESET_OF = {**CMUST, ALONE: "tuned"}
 EPOCHS_OF = {
     **dict.fromkeys(("start", "single", "joint"), "start_epochs"),
     "roll": "rolling_epochs",
@@ -79,7 +79,7 @@ class Terms:
         training = {"precision": "32-true", **self.settings.get("training", {}), "seed": cell.seed}
         own = {key: value for key, value in self.settings.items() if key != "systems"}
         cells = {
-            "preset": PRESETS.get(cell.system, "tuned"),
+            "preset": PRESET_OF.get(cell.system, "tuned"),
             "scheme": "alone" if cell.system == ALONE else self.scheme,
             "tasks": cell.tasks,
             "training": training,
