@@ -21,8 +21,9 @@ Axis = Literal["space", "time"]
 PART = 2**21
 """Attention weights that are computed at a time: a few megabytes, or one slice where that is more."""
 KEPT_NODES = {torch.bfloat16: 1024}
-"""Up to so many nodes the weights over space are kept for the gradient; 256 in other precisions. Of more nodes they are
-computed again, by tiles, which takes less time from there on (fp32) or not yet (bf16), but then memory is dear."""
+"""Up to so many nodes a slice of the weights over space is held at once, and all of them are kept for the gradient; 256
+in other precisions. Of more nodes they are computed by tiles, for the gradient once more, which takes less time from
+there on (fp32) or not yet (bf16), but then memory is dear."""
 KEPT_WEIGHTS = 2**26
 """At most so many are kept: 128 MiB in bf16."""
 VECTOR_BYTES = 64
