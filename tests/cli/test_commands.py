@@ -82,6 +82,19 @@ def test_help_does_not_load_the_heavy_libraries() -> None:
     assert done.stdout == "\n"
 
 
+@pytest.mark.parametrize(("given", "spins"), [({}, "'0'"), ({"OMP_WAIT_POLICY": "active"}, "'30000000000'")])
+def test_threads_do_not_spin_while_they_wait_unless_told(given: dict[str, str], spins: str) -> None:
+    command = [sys.executable, "-m", "cmust", "evaluate", "nothing", "nothing"]
+    environment = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+    done = subprocess.run(
+        command, env=environment | {"OMP_DISPLAY_ENV": "verbose"} | given, capture_output=True, text=True
+    )
+    told = [line.partition("=")[2].strip() for line in done.stderr.splitlines() if "GOMP_SPINCOUNT" in line]
+    if not told:
+        pytest.skip("this PyTorch does not use GNU's OpenMP")
+    assert told[-1] == spins
+
+
 @pytest.mark.parametrize("where", ["", "@app.command()\ndef go() -> None:\n    "])
 def test_without_the_extra_a_group_says_what_to_install(
     where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -1,5 +1,6 @@
 """The program: its commands, its version, and what becomes of errors."""
 
+import os
 from importlib.util import find_spec
 from typing import Annotated, Any
 
@@ -75,4 +76,7 @@ for group in EXTERNAL:
 
 def main() -> None:
     """The entry point."""
+    # PyTorch's threads would spin while they wait for each other: where another program is busy on the same processors,
+    # a step takes nine times as long. It is read when PyTorch is imported, which is later.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     app(prog_name="cmust")
