@@ -5,8 +5,8 @@
 
 Every curve is a training of the task alone; ``reference`` and ``paper`` make whole passes with their own settings,
 ``tuned`` and its variants the updates of ``--updates``, looked at often. The clock runs while the network trains and
-validates as it always does, not while this file scores it. Killed and called again, it goes on; another task, seed or
-number of updates takes another folder. Test data is not looked at. Results: FOLDER/CURVE/curve.jsonl,
+validates as it always does, not while this file scores it. Killed and called again, it goes on; another task, seed,
+precision or number of updates takes another folder. Test data is not looked at. Results: FOLDER/CURVE/curve.jsonl,
 benchmarks/results/quality.json.
 """
 
@@ -103,17 +103,19 @@ def read(file: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
 
 
-def train(curve: Curve, city: City, task: str, folder: Path, epochs: int, updates: int, seed: int) -> None:
+def train(
+    curve: Curve, city: City, task: str, folder: Path, epochs: int, updates: int, precision: str, seed: int
+) -> None:
     """Train the task alone, and keep its curve.
 
     Raises:
-        RunError: the folder holds another curve: of another task, city, seed or length.
+        RunError: the folder holds another curve: of another task, city, seed, precision or length.
     """
     length: dict[str, Any] = {"start_epochs": epochs}
     if curve.preset == "tuned":
         share = curve.training.get("batch_size", 16) // 16
         length = {"start_epochs": updates // LOOK, "updates_per_epoch": LOOK // share}
-    training = {"patience": length["start_epochs"], "precision": "32-true", "seed": seed, **length, **curve.training}
+    training = {"patience": length["start_epochs"], "precision": precision, "seed": seed, **length, **curve.training}
     settings = make_settings(
         preset=curve.preset, tasks=(task,), scheme="alone", protocol="published", model=curve.model, training=training
     )
@@ -184,6 +186,7 @@ def main() -> None:
     parser.add_argument("--curves", nargs="+", choices=CURVES, default=list(CURVES), metavar="CURVE")
     parser.add_argument("--epochs", type=int, default=20, help="of reference and paper")
     parser.add_argument("--updates", type=int, default=400, help="of 16 windows, of tuned and its variants")
+    parser.add_argument("--precision", choices=("32-true", "bf16-mixed"), default="32-true")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--note", default="", help="about the machine, for the results")
@@ -199,6 +202,7 @@ def main() -> None:
             arguments.folder / name,
             arguments.epochs,
             arguments.updates,
+            arguments.precision,
             arguments.seed,
         )
     curves = dict(told(arguments.folder, arguments.epochs))

@@ -103,15 +103,20 @@ def _by_tiles(axis: Axis, packed: tuple[Tensor, ...]) -> Tensor:
 
 
 def _by_parts(axis: Axis, packed: tuple[Tensor, ...]) -> Tensor:
-    """Without gradients. Weights are left as exponentials; it is the result that is divided by their sums."""
-    q, k, v = (x.contiguous() for x in _unpacked(axis, packed))
+    """Without gradients. Weights are left as exponentials; it is the result that is divided by their sums, which the
+    product gives too, as v has a column of ones.
+    """
+    q, k, v = _unpacked(axis, packed)
+    q, k, width = q.contiguous(), k.contiguous(), v.shape[-1]
+    ones = v.new_ones(*v.shape[:-1], width + 1)
+    ones[..., :width] = v
     mixed = torch.empty_like(_heads_last(v, axis), memory_format=torch.contiguous_format)
     result = _heads_first(mixed, axis)
     for part in _parts(torch.Size((*q.shape[:-1], k.shape[-2]))):
-        weights = (q[part] @ k[part].transpose(-1, -2)).exp_()
-        sums = weights.sum(-1, keepdim=True)
-        if ((sums > SUMS[0]) & (sums < SUMS[1])).all():
-            result[part] = (weights @ v[part]).div_(sums)
+        sums = (q[part] @ k[part].transpose(-1, -2)).exp_() @ ones[part]
+        weighted, total = sums[..., :width], sums[..., width:]
+        if ((total > SUMS[0]) & (total < SUMS[1])).all():
+            torch.div(weighted, total, out=result[part])
         else:
             result[part] = _to_weights(q[part] @ k[part].transpose(-1, -2)) @ v[part]
     return mixed
