@@ -1,8 +1,8 @@
 """Linear layers whose biases cost nothing in bf16 on a CPU.
 
 There PyTorch writes the bias into every row of the result before the product is added to it, and sums every row's
-gradient for that of the bias: up to half of the time of a layer. But the input is copied anyway, from fp32 to bf16. Here
-the copy gets a column of ones and the weights a column with the bias, so that the products do both.
+gradient for that of the bias: up to half of the time of a layer. But the input is copied anyway, from fp32 to bf16.
+Here the copy gets a column of ones and the weights a column with the bias, so that the products do both.
 """
 
 from typing import Any
