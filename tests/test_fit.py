@@ -97,7 +97,8 @@ def test_a_curve_of_the_benchmark_is_another_one(
 ) -> None:
     monkeypatch.setattr(quality, "carry_out", lambda *_, **__: None)
     curve = quality.Curve("tuned", model=SIZES)
-    given = {"city": small_city(), "task": "trips", "folder": tmp_path, "epochs": 2, "updates": 40, "seed": 0}
+    given = {"city": small_city(), "task": "trips", "folder": tmp_path, "epochs": 2, "updates": 40}
+    given |= {"precision": "32-true", "seed": 0}
     for _ in range(2):
         quality.train(curve, **given)
     with pytest.raises(RunError, match=words):

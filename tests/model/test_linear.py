@@ -7,7 +7,7 @@ from torch.nn import functional as F
 from cmust.model.linear import linear
 
 
-@pytest.mark.parametrize("shape", [(5, 7, 24), (3, 2, 4, 12), (40, 1), (0, 3, 8)])
+@pytest.mark.parametrize("shape", [(5, 7, 24), (3, 2, 4, 12), (40, 1), (0, 3, 8), (4,)])
 def test_in_bf16(shape: tuple[int, ...]) -> None:
     torch.manual_seed(0)
     width, made = shape[-1], 10

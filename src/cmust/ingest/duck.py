@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from cmust.errors import IngestError
 from cmust.ingest import sources
 from cmust.ingest.sources import Layout
-from cmust.ingest.timeformats import ISO, ISO_PATTERN, PLAIN, fixed_width
+from cmust.ingest.timeformats import ISO_PATTERNS, PLAIN, fixed_width
 
 BATCH_BYTES = 1 << 28
 
@@ -90,15 +90,16 @@ class DuckEngine:
         """A view of the files; nothing is read yet. A line that is not ``plain`` where said is put aside."""
         self._made += 1
         self._files = ", ".join(layout.files[:3]) + (" ..." if len(layout.files) > 3 else "")
-        files = "[" + ", ".join(_text(file) for file in layout.files) + "]"
+        files = "[" + ", ".join(_text(_literally(file)) for file in layout.files) + "]"
         if layout.kind == "parquet":
             self._rejects = ""
-            source = f"read_parquet({files})"
+            # the types of a column may differ from file to file; folders such as zone=5 are no columns
+            source = f"read_parquet({files}, union_by_name=true, hive_partitioning=false)"
         else:
             self._rejects = f"rejects_{self._made}"
             types, form = _types(layout, plain or {})
             source = (
-                f"read_csv({files}, auto_detect=false, header={str(layout.header).lower()}, "
+                f"read_csv({files}, auto_detect=false, hive_partitioning=false, header={str(layout.header).lower()}, "
                 f"delim={_text(layout.delimiter)}, quote='\"', escape='\"', columns={{{types}}}, {form}"
                 f"store_rejects=true, rejects_limit=0, rejects_table='{self._rejects}', "
                 f"rejects_scan='{self._rejects}_scan')"
@@ -133,10 +134,10 @@ class DuckEngine:
     def text_to_time(self, column: Any, pattern: str) -> Any:
         """A timestamp or null."""
         none = ibis.null("string")
-        if pattern == ISO:
+        if pattern in ISO_PATTERNS:
             # most times are written like this, and the regular expression takes longer than all the rest
             plain = self.text_to_time(column, PLAIN)
-            other = column.re_search(rf"^[ \t-\r]*({ISO_PATTERN})[ \t-\r]*$").ifelse(column.strip(), none)
+            other = column.re_search(rf"^[ \t-\r]*({ISO_PATTERNS[pattern]})[ \t-\r]*$").ifelse(column.strip(), none)
             # only the cast to an instant heeds an offset; the zone of the session is UTC
             return ibis.coalesce(plain, other.try_cast("timestamp('UTC')").cast("timestamp"))
         width = fixed_width(pattern)
@@ -214,6 +215,11 @@ def _types(layout: Layout, plain: Mapping[str, str]) -> tuple[str, str]:
     types = ", ".join(f"{_text(name)}: '{kinds.get(form, 'TIMESTAMP')}'" for name, form in one.items())
     pattern = next((form for form in one.values() if form not in kinds), None)
     return types, "" if pattern is None else f"timestampformat={_text(pattern)}, "
+
+
+def _literally(file: str) -> str:
+    """A path of which DuckDB takes no character for a pattern."""
+    return re.sub(r"[*?\[]", r"[\g<0>]", file)
 
 
 def _text(value: str) -> str:

@@ -210,12 +210,14 @@ def read_zones(path: Path | str, id_column: str | None = None, name_column: str 
 
 
 def id_text(column: Any) -> Any:
-    """A zone or node id as a text expression: 4, 4.0 and '4' are the same id."""
-    if column.type().is_integer():
-        return column.cast("string")
-    number = column.try_cast("float64")
-    whole = (number == number.floor()) & (number.abs() < 1e15)
-    return whole.fill_null(False).ifelse(number.cast("int64").cast("string"), column.cast("string").strip())
+    """A zone or node id as a text expression: 4, 4.0 and '4' are the same id; '04' is another."""
+    if column.type().is_floating():
+        # what has no whole number stays as it is; the casts of the others must not meet it
+        held = (column.abs() < 1e15) & ~column.isnan()
+        number = held.ifelse(column, ibis.null("float64"))
+        whole = (number == number.floor()).fill_null(False)
+        return whole.ifelse(number.cast("int64").cast("string"), column.cast("string"))
+    return column.cast("string").strip().re_replace(r"^([0-9]+)\.0+$", r"\1")
 
 
 def inside(lon: Any, lat: Any, box: Box) -> Any:

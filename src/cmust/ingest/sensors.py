@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -165,7 +166,7 @@ def read_nodes(path: Path | str) -> pd.DataFrame:
         table = pd.read_csv(path, sep=None, engine="python", dtype=str)
     except FileNotFoundError as error:
         raise IngestError(f"there is no file {path}: give the table of the nodes") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, csv.Error) as error:
         raise IngestError(
             f"{path} cannot be read as a table of nodes ({error}): give a CSV with node, lon, lat"
         ) from error
@@ -193,6 +194,9 @@ def _check_plan(plan: SensorPlan) -> None:
     for quantity in plan.quantities:
         if quantity.how not in HOW:
             raise IngestError(f"task '{quantity.task}': '{quantity.how}' is not known, use {', '.join(HOW)}")
+    tasks = [quantity.task for quantity in plan.quantities]
+    if double := next((task for task in tasks if tasks.count(task) > 1), None):
+        raise IngestError(f"two quantities would be the task '{double}': give each a name of its own")
     if not plan.quantities:
         raise IngestError("no quantity is named: say which column becomes which task")
     if plan.nodes is None and (plan.lon is None or plan.lat is None):

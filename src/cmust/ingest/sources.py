@@ -93,9 +93,11 @@ def expand(inputs: Sequence[str | Path], work: Path) -> list[str]:
             raise IngestError(f"there is no file {item}: check the path (quote a pattern such as 'trips/*.csv')")
         for path in found:
             files.extend(_unpack(Path(path), work) if path.lower().endswith(".zip") else [path])
-    doubles = sorted({file for file in files if files.count(file) > 1})
-    if doubles:
-        raise IngestError(f"{doubles[0]} is named twice: its records would count double")
+    seen: set[Path] = set()
+    for file in files:
+        if (one := Path(file).resolve()) in seen:
+            raise IngestError(f"{file} is named twice: its records would count double")
+        seen.add(one)
     return files
 
 
@@ -224,7 +226,13 @@ def _csv_layout(
     if lines[0].startswith("PAR1"):
         raise IngestError(f"{file} is a Parquet file: give it a name that ends with .parquet")
     choices = (reading.delimiter,) if reading.delimiter else DELIMITERS
-    tables = {mark: list(csv.reader(io.StringIO("\n".join(lines)), delimiter=mark)) for mark in choices}
+    try:
+        tables = {mark: list(csv.reader(io.StringIO("\n".join(lines)), delimiter=mark)) for mark in choices}
+    except csv.Error as error:
+        raise IngestError(
+            f"{file} cannot be read as CSV ({error}): it has lines that end with CR only, an open quote, or is of "
+            "another kind"
+        ) from error
     if reading.columns is not None:
         names = list(reading.columns)
         fitting = [mark for mark, rows in tables.items() if len(rows[0]) == len(names)]
@@ -245,6 +253,8 @@ def _csv_layout(
     header, rows = headers[mark], tables[mark]
     wanted = _match(file, required, optional, header, "its first line names")
     columns = _unique(header + _extra_fields(rows, len(header)))
+    if double := next((name for name in wanted.values() if name not in columns), None):
+        raise IngestError(f"{file} has two columns '{double}', but for upper and lower case: rename one of them")
     return Layout((file,), "csv", tuple(columns), wanted, mark, True, _texts(rows[1:]))
 
 

@@ -25,7 +25,7 @@ from pyspark.sql.types import StringType, StructField, StructType
 from cmust.errors import IngestError
 from cmust.ingest import sources
 from cmust.ingest.sources import HEAD_LINES, Layout, is_parquet
-from cmust.ingest.timeformats import ISO, ISO_PATTERN, PLAIN, to_spark
+from cmust.ingest.timeformats import ISO_PATTERNS, PLAIN, to_spark
 
 CORRUPT = "_unreadable_line"
 DIGITS = "[0-9]+(_[0-9]+)*"
@@ -143,8 +143,8 @@ class SparkEngine:
     def text_to_time(self, column: Any, pattern: str) -> Any:
         """A timestamp or null."""
         text = column.strip()
-        if pattern == ISO:
-            iso = text.re_search(f"^({ISO_PATTERN})$").ifelse(text, ibis.null("string"))
+        if pattern in ISO_PATTERNS:
+            iso = text.re_search(f"^({ISO_PATTERNS[pattern]})$").ifelse(text, ibis.null("string"))
             return ibis.coalesce(self.text_to_time(text, PLAIN), iso.try_cast("timestamp"))
         # DuckDB takes several blanks for one
         return _try_to_timestamp(text.re_replace(r"[ \t-\r]+", " "), to_spark(pattern))

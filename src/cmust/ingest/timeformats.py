@@ -9,6 +9,8 @@ from datetime import datetime
 from cmust.errors import IngestError
 
 ISO = "iso"
+ISO_LOCAL = "iso without offsets"
+"""Inside only: ISO times of the wall clock, of which one with an offset is none."""
 EPOCH = "epoch"
 EPOCH_MS = "epoch-ms"
 
@@ -28,14 +30,13 @@ CANDIDATES = (
     "%Y/%m/%d %H:%M",
     "%Y%m%d %H:%M:%S",
 )
-ISO_PATTERN = (
-    r"[0-9]{4}-[0-9]{2}-[0-9]{2}"
-    r"([ T]([01][0-9]|2[0-3]):[0-9]{2}(:[0-9]{2}(\.[0-9]{1,9})?)?( ?UTC|Z|[+-][0-9]{2}(:[0-9]{2})?)?)?"
-)
+_DATE, _CLOCK = r"[0-9]{4}-[0-9]{2}-[0-9]{2}", r"([01][0-9]|2[0-3]):[0-9]{2}(:[0-9]{2}(\.[0-9]{1,9})?)?"
+_OFFSET = r"( ?UTC|Z|[+-][0-9]{2}(:[0-9]{2})?)"
+ISO_PATTERNS = {ISO: rf"{_DATE}([ T]{_CLOCK}{_OFFSET}?)?", ISO_LOCAL: rf"{_DATE}([ T]{_CLOCK})?"}
 PLAIN = "%Y-%m-%d %H:%M:%S"
 """What every engine takes for an ISO time: this, and what the regular expression says, which all of them read."""
 
-_ISO_TEXT = re.compile(ISO_PATTERN)
+_ISO_TEXT = re.compile(ISO_PATTERNS[ISO])
 _SPARK = {"Y": "yyyy", "m": "M", "d": "d", "H": "H", "I": "h", "M": "m", "S": "s", "p": "a", "y": "yy", "b": "MMM"}
 
 

@@ -82,7 +82,7 @@ def blank(column: Any) -> Any:
 
 
 def seconds(engine: Engine, column: Any, pattern: str, utc: bool) -> Any:
-    """Seconds since 1970 as int64, null where it is no time.
+    """Seconds since 1970 as int64, null where it is no time: nor is a text with an offset where times are local.
 
     Raises:
         IngestError: a column of numbers without a format, or an instant that is said to be local.
@@ -106,21 +106,30 @@ def seconds(engine: Engine, column: Any, pattern: str, utc: bool) -> Any:
         return near.ifelse(numbers.floor().cast("int64"), ibis.null("int64"))
     if not kind.is_string():
         raise IngestError(f"column '{column.get_name()}' is of type {kind}, which is not a time: name another column")
+    if pattern == timeformats.ISO and not utc:
+        pattern = timeformats.ISO_LOCAL
     return _whole_seconds(engine.text_to_time(column, pattern))
 
 
 def number(engine: Engine, column: Any) -> Any:
-    """A float64, null where it is none; it may be infinite or NaN, which every comparison takes as far too large.
+    """A float64, null where it is none; it may be infinite, which every comparison takes as far too large.
 
     Raises:
         IngestError: the column holds neither numbers nor texts.
     """
     kind = column.type()
     if kind.is_string():
-        return engine.text_to_number(column)
+        return _no_nan(engine.text_to_number(column))
+    if kind.is_floating():
+        return _no_nan(column.cast("float64"))
     if kind.is_numeric():
         return column.cast("float64")
     raise IngestError(f"column '{column.get_name()}' is of type {kind}, which is not a number: name another column")
+
+
+def _no_nan(number: Any) -> Any:
+    """Null in place of NaN: the bounds of a Parquet file leave NaN out, and comparisons may be answered from them."""
+    return number.isnan().ifelse(ibis.null("float64"), number)
 
 
 def first_reason(*cases: tuple[Any, Any], otherwise: Any = Reason.KEPT) -> Any:

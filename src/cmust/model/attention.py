@@ -78,16 +78,18 @@ class Interaction(nn.Module):
         """Update ``target`` ``(B, T, N, d_target)`` by what ``query`` ``(B, T, N, d_query)`` asks of it along
         ``axis``.
         """
-        u = self.norm_attention(_sum(self.dropout(self.attention(query, target, axis)), target))
+        u = _normed_sum(self.norm_attention, self.dropout(self.attention(query, target, axis)), target)
         hidden = self.dropout.after_relu(linear(u, self.expand.weight, self.expand.bias))
-        return self.norm_ffn(_sum(self.contract(hidden), u))  # type: ignore[no-any-return]
+        return _normed_sum(self.norm_ffn, self.contract(hidden), u)
 
 
-def _sum(change: Tensor, target: Tensor) -> Tensor:
-    """Their sum, of bf16 in fp32: it is more exact, and what PyTorch normalises in half the time."""
-    if change.dtype == torch.bfloat16:
-        return change.float().add_(target)  # sums of two precisions are slow unless one of them is the place
-    return change + target
+def _normed_sum(norm: nn.Module, change: Tensor, target: Tensor) -> Tensor:
+    """Their sum, normalised; under autocast in fp32, which is more exact, and takes PyTorch's norm half the time."""
+    if change.dtype == torch.bfloat16 and norm.weight.dtype == torch.float32 and not torch.compiler.is_compiling():
+        change = change.float().add_(target)  # sums of two precisions are slow unless one of them is the place
+    else:
+        change = change + target
+    return norm(change)  # type: ignore[no-any-return]
 
 
 @contextmanager

@@ -61,6 +61,10 @@ class _Linear(torch.autograd.Function):
         if ctx.needs_input_grad[0]:
             of_x = (upstream @ columns)[..., : ctx.width].float()
         if any(ctx.needs_input_grad[1:]):
-            of_columns = (upstream.flatten(0, -2).t() @ ones.flatten(0, -2)).float()
+            of_columns = (_rows(upstream).t() @ _rows(ones)).float()
             of_weight, of_bias = of_columns[:, : ctx.width], of_columns[:, ctx.width]
         return of_x, of_weight, of_bias
+
+
+def _rows(x: Tensor) -> Tensor:
+    return x.reshape(-1, x.shape[-1])

@@ -223,16 +223,18 @@ def _positions(keys: pd.DataFrame, at: pd.Index[Any]) -> npt.NDArray[np.int64]:
 def _chunks(path: Path, keys: list[str], numbers: list[str]) -> Iterator[pd.DataFrame]:
     """Some rows at a time: ``keys`` as categories of text, ``numbers`` as float64."""
     _read_csv(path, [*keys, *numbers], nrows=0)
-    types = dict.fromkeys(keys, "category") | dict.fromkeys(numbers, "float64")
+    types = dict.fromkeys(keys, "str") | dict.fromkeys(numbers, "float64")
     try:
-        yield from pd.read_csv(
+        for chunk in pd.read_csv(
             path,
             usecols=[*keys, *numbers],
             dtype=types,
             keep_default_na=False,
             na_values=dict.fromkeys(numbers, _MISSING),
             chunksize=_ROWS_AT_A_TIME,
-        )
+        ):
+            # read as categories at once, ids such as 007 would be numbers
+            yield chunk.astype(dict.fromkeys(keys, "category"))
     except (OSError, ValueError) as error:
         raise IngestError(_bad_number(path, numbers) or f"cannot read {path}: {error}") from error
 

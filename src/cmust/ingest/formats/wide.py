@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -72,11 +73,18 @@ def _read_csv(source: Path, start: str | None, interval: int | None) -> WideTabl
     if not nodes:
         raise IngestError(f"{source}: the first line '{','.join(header)}' names no node: is the delimiter a comma?")
     try:
-        frame = pd.read_csv(
-            source, header=None, skiprows=1, dtype=str, keep_default_na=False, names=header, index_col=False
-        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)  # of columns without a name, which it leaves out
+            frame = pd.read_csv(
+                source, header=None, skiprows=1, dtype=str, keep_default_na=False, names=header, index_col=False
+            )
+    except pd.errors.ParserWarning as error:
+        raise IngestError(f"{source}: its rows have more fields than its first line names: name them all") from error
     except (OSError, EOFError, ValueError, pd.errors.ParserError) as error:
         raise IngestError(f"cannot read {source}: {error}") from error
+    if (short := frame.isna().any(axis=1)).any():  # an empty field is a text, one that is not there is none
+        row = int(np.asarray(short).argmax()) + 1
+        raise IngestError(f"{source}: row {row} has fewer fields than the first line has names: get it again")
     if frame.empty:
         raise IngestError(f"{source} has a header but no rows")
     time = _times(source, frame.iloc[:, 0].tolist(), len(frame), start, interval)
