@@ -13,6 +13,7 @@ from cmust.ingest.places import Grid
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
 BOX = (-74.0, 40.0, -73.0, 41.0)
+GRID_OF_FOUR = Grid((0.0, 0.0, 2.0, 2.0), 2, 2)
 HEADER = ("time", "lon", "lat")
 
 

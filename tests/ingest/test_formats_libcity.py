@@ -51,6 +51,13 @@ def test_points(tmp_path: Path) -> None:
     assert city.timezone == "America/Los_Angeles"
 
 
+def test_ids_keep_their_zeros(tmp_path: Path) -> None:
+    folder = write_points(tmp_path / "CITY", VALUES, [("007", GEO[0][1]), ("07", GEO[1][1])], ["flow"])
+    task = import_libcity(folder, SETTINGS).city.task("flow")
+    assert task.nodes == ("007", "07")
+    np.testing.assert_array_equal(task.values, VALUES.astype(np.float32))
+
+
 def test_a_configuration_without_info(tmp_path: Path) -> None:
     """metr_la.py writes none: files, columns and the length of a step are those of the folder; the .rel is not read."""
     folder = write_points(tmp_path / "METR_LA", VALUES, GEO, ["traffic_speed"])

@@ -212,3 +212,17 @@ def test_cut_off_gz_and_options_that_do_not_fit(tmp_path: Path) -> None:
         import_wide(tmp_path / "la.csv", SETTINGS, task="speed", key="df")
     with pytest.raises(IngestError, match="not a whole number of 600-second steps"):
         import_wide(tmp_path / "la.csv", SETTINGS, task="speed", interval=600)
+
+
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        ("00:00,1,5,7\n2024-04-01 01:00,2,5,7", "more fields"),
+        ("00:00,1,2\n2024-04-01 01:00,1", "row 3: 2 fields"),
+    ],
+)
+def test_rows_of_other_lengths(rows: str, words: str, tmp_path: Path) -> None:
+    file = tmp_path / "w.csv"
+    file.write_text(f"time,a,b\n2024-04-01 {rows}\n")
+    with pytest.raises(IngestError, match=words):
+        import_wide(file, SETTINGS, task="v")

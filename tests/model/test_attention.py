@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from cmust.model import Head, Inputs, Trunk, forecast, model_config, record_attention
+from cmust.model import MSTI, Head, Inputs, Slices, Trunk, forecast, model_config, record_attention
 from cmust.model.attention import Attention, Interaction
 from cmust.model.dropout import Dropout
 from cmust.prompts import NoPrompt
@@ -242,3 +242,14 @@ def test_many_nodes_learn_the_same_without_all_weights_in_memory() -> None:
     slow = torch.autograd.grad((slow_attention(layer, x, x, "space") * direction).sum(), list(layer.parameters()))
     for one, two in zip(ours, slow, strict=True):
         torch.testing.assert_close(one, two, atol=1e-4, rtol=1e-4)
+
+
+def test_weights_in_bf16() -> None:
+    """Someone's own loop may hold the network itself in bf16."""
+    block = MSTI(model_config("paper", **{"dropout": 0.0})).bfloat16()
+    config = model_config("paper")
+    widths = {"o": config.d_obs, "s": config.d_s, "t": config.d_t, "p": config.d_p}
+    shapes = {"o": (2, 12, 5), "s": (1, 1, 5), "t": (2, 12, 1), "p": (1, 1, 5)}
+    h = block(Slices(**{name: torch.randn(*shapes[name], widths[name]).bfloat16() for name in widths}))
+    assert h.dtype == torch.bfloat16
+    h.sum().backward()

@@ -46,7 +46,7 @@ class Engine(Protocol):
         """
 
     def text_to_time(self, column: Any, pattern: str) -> Any:
-        """A timestamp, null where the text, without outer blanks, is not one in the pattern, or one of ``ISO_PATTERNS``."""
+        """A timestamp, null where the text, without outer blanks, is not one in the pattern (``ISO_PATTERNS`` too)."""
 
     def text_to_number(self, column: Any) -> Any:
         """A float64 (may be infinite or NaN), null where the text is not a number; outer blanks are nothing."""

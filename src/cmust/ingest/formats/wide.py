@@ -7,6 +7,7 @@ import csv
 import gzip
 import warnings
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import numpy.typing as npt
@@ -82,9 +83,8 @@ def _read_csv(source: Path, start: str | None, interval: int | None) -> WideTabl
         raise IngestError(f"{source}: its rows have more fields than its first line names: name them all") from error
     except (OSError, EOFError, ValueError, pd.errors.ParserError) as error:
         raise IngestError(f"cannot read {source}: {error}") from error
-    if (short := frame.isna().any(axis=1)).any():  # an empty field is a text, one that is not there is none
-        row = int(np.asarray(short).argmax()) + 1
-        raise IngestError(f"{source}: row {row} has fewer fields than the first line has names: get it again")
+    if (frame.iloc[:, -1] == "").any():  # empty, or not there
+        _check_lengths(source, len(header))
     if frame.empty:
         raise IngestError(f"{source} has a header but no rows")
     time = _times(source, frame.iloc[:, 0].tolist(), len(frame), start, interval)
@@ -103,13 +103,24 @@ def _times(source: Path, first: list[str], count: int, start: str | None, interv
     return counted_steps(start, interval, count)
 
 
+def _open(source: Path) -> IO[str]:
+    if source.suffix == ".gz":
+        return gzip.open(source, "rt", newline="", encoding="utf-8-sig")
+    return source.open(newline="", encoding="utf-8-sig")
+
+
+def _check_lengths(source: Path, width: int) -> None:
+    with _open(source) as file:
+        for line, row in enumerate(csv.reader(file), start=1):
+            if row and len(row) < width:
+                raise IngestError(
+                    f"{source}, row {line}: {len(row)} fields, but the first row names {width}: get it again"
+                )
+
+
 def _header(source: Path) -> list[str]:
     try:
-        with (
-            gzip.open(source, "rt", newline="", encoding="utf-8-sig")
-            if source.suffix == ".gz"
-            else source.open(newline="", encoding="utf-8-sig") as file
-        ):
+        with _open(source) as file:
             header = next(csv.reader(file), [])
     except (OSError, EOFError, UnicodeDecodeError, csv.Error) as error:
         raise IngestError(
