@@ -217,7 +217,9 @@ def id_text(column: Any) -> Any:
         number = held.ifelse(column, ibis.null("float64"))
         whole = (number == number.floor()).fill_null(False)
         return whole.ifelse(number.cast("int64").cast("string"), column.cast("string"))
-    return column.cast("string").strip().re_replace(r"^([0-9]+)\.0+$", r"\1")
+    text = column.cast("string").strip()
+    # without a reference to a group, which engines write differently
+    return text.re_search(r"^-?[0-9]+\.0+$").ifelse(text.re_replace(r"\.0+$", ""), text)
 
 
 def inside(lon: Any, lat: Any, box: Box) -> Any:
