@@ -1,6 +1,7 @@
 """Wide tables: CSV, and HDF5 as ``DataFrame.to_hdf`` writes it (METR-LA with names as text, PEMS-BAY with numbers)."""
 
 import gzip
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -225,4 +226,33 @@ def test_rows_of_other_lengths(rows: str, words: str, tmp_path: Path) -> None:
     file = tmp_path / "w.csv"
     file.write_text(f"time,a,b\n2024-04-01 {rows}\n")
     with pytest.raises(IngestError, match=words):
+        import_wide(file, SETTINGS, task="v")
+
+
+@pytest.mark.parametrize("interval", [0, -300])
+@pytest.mark.parametrize("start", [None, "2012-03-01"])
+def test_an_interval_that_can_be_none(tmp_path: Path, interval: int, start: str | None) -> None:
+    pd.DataFrame(VALUES, index=INDEX, columns=NAMES).to_csv(tmp_path / "la.csv", index=start is None)
+    with pytest.raises(
+        IngestError, match=f"the interval is {interval} seconds, it has to be positive and divide a day"
+    ):
+        import_wide(tmp_path / "la.csv", SETTINGS, task="speed", start=start, interval=interval)
+
+
+def test_blank_lines_before_the_first(tmp_path: Path) -> None:
+    text = pd.DataFrame(VALUES, index=INDEX, columns=NAMES).to_csv()
+    (tmp_path / "la.csv").write_text("\n  \n\n" + text)
+    (tmp_path / "places.csv").write_text("\n\nnode,lon,lat\n" + "".join(f"{name},1,2\n" for name in NAMES))
+    settings = replace(SETTINGS, coordinates=str(tmp_path / "places.csv"))
+    found = import_wide(tmp_path / "la.csv", settings, task="speed").city.task("speed")
+    (tmp_path / "plain.csv").write_text(text)
+    plain = import_wide(tmp_path / "plain.csv", SETTINGS, task="speed").city.task("speed")
+    np.testing.assert_array_equal(found.values, plain.values)
+    assert (found.lon == 1).all() and (found.lat == 2).all()
+
+
+def test_a_field_longer_than_csv_allows(tmp_path: Path) -> None:
+    file = tmp_path / "w.csv"
+    file.write_text("time,a,b\n2024-04-01 00:00,1,\n2024-04-01 01:00," + "1" * 200_000 + ",2\n")
+    with pytest.raises(IngestError, match=r"w\.csv, after row 2: field larger than field limit"):
         import_wide(file, SETTINGS, task="v")

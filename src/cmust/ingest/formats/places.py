@@ -37,17 +37,15 @@ def read_places(path: Path, nodes: tuple[str, ...]) -> Places:
     """
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.reader(file))
+            rows = [(number, row) for number, row in enumerate(csv.reader(file), start=1) if "".join(row).strip()]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise IngestError(
             f"cannot read coordinates from {path}: {error}; give a CSV file with columns node, lon, lat"
         ) from error
-    header = [name.strip().lower() for name in rows[0]] if rows else []
+    header = [name.strip().lower() for name in rows[0][1]] if rows else []
     at = {wanted: _column(path, header, wanted) for wanted in _COLUMNS}
     found: dict[str, tuple[float, float]] = {}
-    for number, row in enumerate(rows[1:], start=2):
-        if not row:
-            continue
+    for number, row in rows[1:]:
         if len(row) != len(header):
             raise IngestError(f"{path}, line {number}: {len(row)} fields, the header has {len(header)}")
         node = row[at["node"]].strip()

@@ -50,8 +50,11 @@ def regular_steps(found: Times, interval: int | None, source: str) -> Steps:
         source: for messages.
 
     Raises:
-        IngestError: a time is off the axis, or so many steps lack that a time must be wrong.
+        IngestError: there can be no such interval, a time is off the axis, or so many steps lack that a time must be
+            wrong.
     """
+    if interval is not None:
+        _check_interval(interval, source)
     if len(found) < 2:
         raise IngestError(f"{source} has {len(found)} time steps, too few for a city")
     if interval is None:
@@ -84,12 +87,18 @@ def counted_steps(start: str, interval: int, count: int) -> Times:
     """``count`` times from ``start`` (ISO), for formats that carry none.
 
     Raises:
-        IngestError: the start cannot be read or the interval is not positive.
+        IngestError: the start cannot be read or there can be no such interval.
     """
-    if interval <= 0:
-        raise IngestError(f"the interval is {interval} seconds, it has to be positive and divide a day")
+    _check_interval(interval, "the times")
     time: Times = wall_clock([start], "the start given")[0] + np.arange(count) * np.timedelta64(interval, "s")
     return time
+
+
+def _check_interval(interval: int, source: str) -> None:
+    if interval <= 0:  # whether it divides a day is asked by the city
+        raise IngestError(
+            f"{source}: the interval is {interval} seconds, it has to be positive and divide a day: 300, 900, 1800 ..."
+        )
 
 
 def wall_clock(texts: Iterable[str], source: str) -> Times:

@@ -68,7 +68,7 @@ def import_wide(
 
 
 def _read_csv(source: Path, start: str | None, interval: int | None) -> WideTable:
-    header = _header(source)
+    header, header_line = _header(source)
     with_times = start is None
     nodes = tuple(header[1:] if with_times else header)
     if not nodes:
@@ -77,7 +77,13 @@ def _read_csv(source: Path, start: str | None, interval: int | None) -> WideTabl
         with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)  # of columns without a name, which it leaves out
             frame = pd.read_csv(
-                source, header=None, skiprows=1, dtype=str, keep_default_na=False, names=header, index_col=False
+                source,
+                header=None,
+                skiprows=header_line,
+                dtype=str,
+                keep_default_na=False,
+                names=header,
+                index_col=False,
             )
     except pd.errors.ParserWarning as error:
         raise IngestError(f"{source}: its rows have more fields than its first line names: name them all") from error
@@ -110,18 +116,26 @@ def _open(source: Path) -> IO[str]:
 
 
 def _check_lengths(source: Path, width: int) -> None:
-    with _open(source) as file:
-        for line, row in enumerate(csv.reader(file), start=1):
-            if row and len(row) < width:
-                raise IngestError(
-                    f"{source}, row {line}: {len(row)} fields, but the first row names {width}: get it again"
-                )
-
-
-def _header(source: Path) -> list[str]:
+    line = 0
     try:
         with _open(source) as file:
-            header = next(csv.reader(file), [])
+            for line, row in enumerate(csv.reader(file), start=1):
+                if row and len(row) < width:
+                    raise IngestError(
+                        f"{source}, row {line}: {len(row)} fields, but the first row names {width}: get it again"
+                    )
+    except csv.Error as error:
+        raise IngestError(
+            f"{source}, after row {line}: {error}: a quote was not closed there, or the file is not CSV: get it again"
+        ) from error
+
+
+def _header(source: Path) -> tuple[list[str], int]:
+    """The names in the first row that is not blank, and which row that is, from 1."""
+    try:
+        with _open(source) as file:
+            rows = enumerate(csv.reader(file), start=1)
+            line, header = next(((line, row) for line, row in rows if "".join(row).strip()), (0, []))
     except (OSError, EOFError, UnicodeDecodeError, csv.Error) as error:
         raise IngestError(
             f"cannot read {source}: {error}; a CSV file or an .h5 file in pandas' fixed format is needed"
@@ -132,7 +146,7 @@ def _header(source: Path) -> list[str]:
     for at, name in enumerate(names):
         if name in names[:at]:
             raise IngestError(f"{source}: column '{name}' is there twice: node names have to be unique")
-    return names
+    return names, line
 
 
 def _numbers(source: Path, column: str, texts: pd.Series[str]) -> npt.NDArray[np.float64]:
