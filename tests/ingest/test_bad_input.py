@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from cmust.cli.ingest import app
 from cmust.errors import IngestError
+from cmust.ingest.engine import open_engine
 from cmust.ingest.places import Grid, read_zones
 from cmust.ingest.reasons import Reason
 from cmust.ingest.sources import Reading
@@ -264,3 +265,44 @@ def test_a_user_meets_one_line_and_no_city(tmp_path):
         assert line.startswith("error: ") and said in line, what
         assert list(out.iterdir()) == [], what
         out.rmdir()
+
+
+@pytest.mark.parametrize("header", [True, False])
+def test_blank_lines_before_the_first(tmp_path, header):
+    lines = ["time,lon,lat"] * header + ["2016-01-01 10:00:00,-73.5,40.5"] * 7 + ["2016-01-01 10:00:00,west,40.5"]
+    one, other = (tmp_path / name for name in ("a.csv", "b.csv"))
+    one.write_text("\n  \n\n" + "\n".join(lines) + "\n")
+    other.write_text("\n".join(lines) + "\n")
+    account = run([one, other], plan_of(), None if header else Reading(columns=HEADER)).report.accounts[0]
+    assert (account.records, account.kept, account.thrown) == (16, 14, {Reason.BAD_PLACE: 2})
+
+
+@pytest.mark.parametrize("memory", ["foo", "", "-1", "-1MB", "0MB", "4 lots"])
+def test_a_memory_that_is_none(tmp_path, memory):
+    with pytest.raises(IngestError, match=f"--memory.* '{memory}'.*write a size such as 1500MB"):
+        open_engine("duckdb", memory=memory, work=tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("threads", [0, -1])
+def test_threads_that_are_none(tmp_path, threads):
+    with pytest.raises(IngestError, match=f"--threads is {threads}: give 1 or more"):
+        open_engine("duckdb", threads=threads, work=tmp_path)
+
+
+def test_a_work_folder_that_is_a_file(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(IngestError, match=r"--work-dir is .*file, which is a file: name a folder"):
+        open_engine("duckdb", work=tmp_path / "file")
+    with pytest.raises(IngestError, match=r"no folder can be made in .*give another --work-dir"):
+        open_engine("duckdb", work=tmp_path / "file" / "below")
+
+
+def test_a_sum_named_as_the_trips(tmp_path):
+    path = write_csv(tmp_path / "a.csv", [["2016-01-01 10:00:00", -73.5, 40.5, 2]], (*HEADER, "pax"))
+    ends = [f"--{end}-{column}={column}" for end in ("start", "end") for column in HEADER]
+    command = ["trips", str(path), "--to", str(tmp_path / "c.zarr.zip"), "--timezone", "UTC", *ends]
+    command += ["--box=-74,40,-73,41", "--grid=2x2", "--prefix=pax", "--weight=pax"]
+    result = CliRunner().invoke(app, command)
+    assert isinstance(result.exception, IngestError)
+    assert "two measures would be the task 'pax_start'" in str(result.exception) and "--prefix" in str(result.exception)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,8 +16,9 @@ import ibis.expr.datatypes as dt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from cmust.errors import IngestError
+from cmust.errors import IngestError, reason
 from cmust.ingest import sources
+from cmust.ingest.engine import new_folder
 from cmust.ingest.sources import Layout
 from cmust.ingest.timeformats import ISO_PATTERNS, PLAIN, fixed_width
 
@@ -40,21 +40,37 @@ class DuckEngine:
             threads: at most; all processors when None.
             memory: at most, as DuckDB writes it; what is beyond is written to disk.
             work: folder for temporary files; the system's when None.
+
+        Raises:
+            IngestError: there can be no such number of threads, memory or folder.
         """
-        if work is not None:
-            Path(work).mkdir(parents=True, exist_ok=True)
-        self._folder = Path(tempfile.mkdtemp(prefix="cmust-ingest-", dir=work))
-        self._backend: Any = ibis.duckdb.connect(
-            threads=threads or os.cpu_count() or 1,
-            memory_limit=memory,
-            temp_directory=str(self._folder / "spill"),
-            preserve_insertion_order=False,
-        )
+        if threads is not None and threads < 1:
+            raise IngestError(f"--threads is {threads}: give 1 or more, or leave it out for all processors")
+        # DuckDB takes a negative size for no limit at all, and opens with none
+        if not re.match(r"\s*0*\.?0*[1-9]", memory):
+            raise IngestError(f"--memory is '{memory}': write a size such as 1500MB or 4GB")
+        self._folder = new_folder("cmust-ingest-", work)
+        self._backend = self._connected(threads or os.cpu_count() or 1, memory)
         self._sql: Any = self._backend.con
         self._sql.execute("SET TimeZone = 'UTC'")
         self._made = 0
         self._rejects = ""
         self._files = ""
+
+    def _connected(self, threads: int, memory: str) -> Any:
+        try:
+            return ibis.duckdb.connect(
+                threads=threads,
+                memory_limit=memory,
+                temp_directory=str(self._folder / "spill"),
+                preserve_insertion_order=False,
+            )
+        except duckdb.Error as error:
+            shutil.rmtree(self._folder, ignore_errors=True)
+            raise IngestError(
+                f"DuckDB does not open with --memory '{memory}' and {threads} threads ({reason(error)}): write a size "
+                "such as 1500MB or 4GB"
+            ) from error
 
     def __enter__(self) -> DuckEngine:
         """The engine itself."""
@@ -100,7 +116,8 @@ class DuckEngine:
             types, form = _types(layout, plain or {})
             source = (
                 f"read_csv({files}, auto_detect=false, hive_partitioning=false, header={str(layout.header).lower()}, "
-                f"delim={_text(layout.delimiter)}, quote='\"', escape='\"', columns={{{types}}}, {form}"
+                f"skip={layout.blank_lines}, delim={_text(layout.delimiter)}, quote='\"', escape='\"', "
+                f"columns={{{types}}}, {form}"
                 f"store_rejects=true, rejects_limit=0, rejects_table='{self._rejects}', "
                 f"rejects_scan='{self._rejects}_scan')"
             )
@@ -125,7 +142,7 @@ class DuckEngine:
         if again:
             path = self._folder / f"{self._rejects}.csv"
             self._write_lines(f"SELECT csv_line FROM ({lines}) WHERE again", path)
-            rest = replace(layout, files=(str(path),), header=False, as_texts=True)
+            rest = replace(layout, files=(str(path),), header=False, as_texts=True, blank_lines=0)
         self._run(f"DROP TABLE {self._rejects}")
         self._run(f"DROP TABLE {self._rejects}_scan")
         self._rejects = ""

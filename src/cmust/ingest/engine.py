@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -91,6 +92,23 @@ def read_pieces(
                 account.throw(Reason.UNREADABLE, lost)
 
 
+def new_folder(prefix: str, work: Path | str | None) -> Path:
+    """A new folder for temporary files in ``work``, which is made where it is not there; in the system's place if None.
+
+    Raises:
+        IngestError: ``work`` is a file, or nothing can be written there.
+    """
+    try:
+        if work is not None:
+            Path(work).mkdir(parents=True, exist_ok=True)
+        return Path(tempfile.mkdtemp(prefix=prefix, dir=work))
+    except FileExistsError as error:
+        raise IngestError(f"--work-dir is {work}, which is a file: name a folder") from error
+    except OSError as error:
+        where = "the system's place for temporary files" if work is None else work
+        raise IngestError(f"no folder can be made in {where} ({error}): give another --work-dir") from error
+
+
 def open_engine(name: str = "duckdb", **settings: Any) -> Engine:
     """The engine of that name.
 
@@ -100,7 +118,7 @@ def open_engine(name: str = "duckdb", **settings: Any) -> Engine:
             :class:`cmust.ingest.spark.SparkEngine` (``master``, ``work``).
 
     Raises:
-        IngestError: there is no such engine, or its extra is not installed.
+        IngestError: there is no such engine, its extra is not installed, or it does not open with these settings.
     """
     if name == "duckdb":
         try:

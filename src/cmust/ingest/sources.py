@@ -15,7 +15,7 @@ import shutil
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -43,6 +43,7 @@ class Layout:
         header: whether the first line of each file names the columns.
         sample: the first records as texts, for CSV only.
         as_texts: whether the fields of a CSV have to be read as texts, whatever the first records look like.
+        blank_lines: how many of them stand before the first line of each file.
     """
 
     files: tuple[str, ...]
@@ -53,6 +54,7 @@ class Layout:
     header: bool = True
     sample: tuple[tuple[str, ...], ...] = ()
     as_texts: bool = False
+    blank_lines: int = 0
 
     def sample_of(self, name: str) -> list[str]:
         """The first values of a wanted column, as texts (CSV only)."""
@@ -130,13 +132,10 @@ def read_layouts(
     for file in files:
         layout = (_parquet_layout if is_parquet(file) else _csv_layout)(file, required, optional or {}, reading, head)
         # files with the same columns in the same order are one layout, whatever their first records
-        key = (layout.kind, layout.columns, layout.delimiter, layout.header)
+        key = (layout.kind, layout.columns, layout.delimiter, layout.header, layout.blank_lines)
         groups.setdefault(key, []).append(file)
         layouts.setdefault(key, layout)
-    return [
-        Layout(tuple(group), one.kind, one.columns, one.wanted, one.delimiter, one.header, one.sample)
-        for group, one in ((groups[key], layouts[key]) for key in groups)
-    ]
+    return [replace(layouts[key], files=tuple(group)) for key, group in groups.items()]
 
 
 def is_parquet(file: str) -> bool:
@@ -220,9 +219,11 @@ def _parquet_layout(
 def _csv_layout(
     file: str, required: Mapping[str, Column], optional: Mapping[str, Column], reading: Reading, head: HeadReader
 ) -> Layout:
-    lines = [line for line in head(file) if line.strip()]
+    first_lines = head(file)
+    lines = [line for line in first_lines if line.strip()]
     if not lines:
         raise IngestError(f"{file} is empty: leave it out or get it again")
+    blank = first_lines.index(lines[0])
     if lines[0].startswith("PAR1"):
         raise IngestError(f"{file} is a Parquet file: give it a name that ends with .parquet")
     choices = (reading.delimiter,) if reading.delimiter else DELIMITERS
@@ -243,7 +244,8 @@ def _csv_layout(
                 "or give the delimiter"
             )
         wanted = _match(file, required, optional, names)
-        return Layout((file,), "csv", tuple(names), wanted, fitting[0], False, _texts(tables[fitting[0]]))
+        sample = _texts(tables[fitting[0]])
+        return Layout((file,), "csv", tuple(names), wanted, fitting[0], False, sample, blank_lines=blank)
     headers = {mark: [name.strip() for name in rows[0]] for mark, rows in tables.items()}
     fits = (
         mark for mark, names in headers.items() if all(find_column(c, names) is not None for c in required.values())
@@ -255,7 +257,7 @@ def _csv_layout(
     columns = _unique(header + _extra_fields(rows, len(header)))
     if double := next((name for name in wanted.values() if name not in columns), None):
         raise IngestError(f"{file} has two columns '{double}', but for upper and lower case: rename one of them")
-    return Layout((file,), "csv", tuple(columns), wanted, mark, True, _texts(rows[1:]))
+    return Layout((file,), "csv", tuple(columns), wanted, mark, True, _texts(rows[1:]), blank_lines=blank)
 
 
 def _extra_fields(rows: list[list[str]], width: int) -> list[str]:

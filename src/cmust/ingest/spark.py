@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 import shutil
 import sys
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from pyspark.sql.types import StringType, StructField, StructType
 
 from cmust.errors import IngestError
 from cmust.ingest import sources
+from cmust.ingest.engine import new_folder
 from cmust.ingest.sources import HEAD_LINES, Layout, is_parquet
 from cmust.ingest.timeformats import ISO_PATTERNS, PLAIN, to_spark
 
@@ -47,10 +48,15 @@ class SparkEngine:
         Args:
             master: for example ``local[2]``; None takes what ``spark-submit`` set, or else ``local[*]``.
             work: folder for unpacked files and Spark's own; the system's when None.
-            memory: of the driver, if the session is started here.
+            memory: of the driver, if the session is started here: ``2g``.
+
+        Raises:
+            IngestError: there can be no such memory or folder.
         """
         running = SparkSession.getActiveSession()
-        self._folder = Path(tempfile.mkdtemp(prefix="cmust-spark-", dir=work))
+        if not re.fullmatch(r"[1-9]\d*[kmgt]", memory.lower()):
+            raise IngestError(f"--memory is '{memory}': write a size in whole MB or GB, such as 1500MB or 4GB")
+        self._folder = new_folder("cmust-spark-", work)
         self._stop = running is None
         if running is None:
             os.environ.setdefault("PYSPARK_PYTHON", sys.executable)

@@ -129,6 +129,12 @@ def check_plan(plan: EventPlan) -> None:
     for measure in plan.measures:
         if measure.event not in names or (measure.weight is not None and measure.weight not in plan.weights):
             raise IngestError(f"task '{measure.task}' names an event or a weight that the plan does not have")
+    tasks = [measure.task for measure in plan.measures]
+    if double := next((task for task in tasks if tasks.count(task) > 1), None):
+        raise IngestError(
+            f"two measures would be the task '{double}': give each a name of its own (--prefix names trips, --weight "
+            "the sums)"
+        )
     if not 0 <= plan.max_bad_share <= 1:
         raise IngestError(f"the bad share allowed is {plan.max_bad_share}, it has to be between 0 and 1")
 
