@@ -12,6 +12,7 @@ from helpers import BOX, SHARED, plan_of, run, slow_cell, values_by_node, write_
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from cmust.errors import IngestError
 from cmust.ingest.engine import open_engine
 from cmust.ingest.events import Event, Measure, ingest_events
 from cmust.ingest.places import Grid, Zones, read_zones
@@ -390,6 +391,33 @@ def test_categories_asked_for(tmp_path):
     }
     assert result.report.accounts[0].thrown == {Reason.NO_CATEGORY: 1, Reason.OTHER_CATEGORY: 1}
     assert BOX[0] < result.city.task("calls_fire").lon[0] < BOX[2]
+
+
+def test_categories_of_other_scripts(tmp_path):
+    kinds = {
+        "盗窃": "uf6beef43",
+        "кража": "ua029b1f7",
+        "кража A": "a_u89977edb",
+        "грабёж A": "a_u3706920c",
+        "Überfall": "uberfall",
+    }
+    rows = [["2016-01-01 10:00:00", -73.5, 40.5, kind] for at, kind in enumerate(kinds, 1) for _ in range(at)]
+    path = write_csv(tmp_path / "a.csv", rows, ("time", "lon", "lat", "kind"))
+    made = run(path, plan_of(measures=(Measure("", "seen"),), category="kind"))
+    assert {task.description: (name, task.values.sum()) for name, task in made.city.tasks.items()} == {
+        kind: (name, at) for at, (kind, name) in enumerate(kinds.items(), 1)
+    }
+    assert "task names are of a-z, 0-9 and _: the category '盗窃' is called uf6beef43" in made.report.notes
+
+
+def test_categories_that_make_one_task(tmp_path):
+    rows = [["2016-01-01 10:00:00", -73.5, 40.5, kind] for kind in ("A+", "A-")]
+    path = write_csv(tmp_path / "a.csv", rows, ("time", "lon", "lat", "kind"))
+    with pytest.raises(IngestError, match=r"the categories 'A\+' and 'A-' would both be the task 'a': ask for one"):
+        run(path, plan_of(measures=(Measure("", "seen"),), category="kind"))
+    assert list(
+        run(path, plan_of(measures=(Measure("", "seen"),), category="kind", categories=("A-",))).city.tasks
+    ) == ["a"]
 
 
 PLAIN_ROW = ["2016-01-02 10:15:00", "-73.5", "40.5", "2", "a"]

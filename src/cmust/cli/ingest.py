@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
@@ -125,6 +126,8 @@ def trips(
     Example: `cmust ingest trips rides.csv --to city.zarr.zip --timezone Europe/Paris --start-time t0 --start-lon x0
     --start-lat y0 --end-time t1 --end-lon x1 --end-lat y1 --box 2.2,48.8,2.45,48.91 --grid 20x20 --min-total 100`
     """
+    if not re.search(r"[a-z0-9]", prefix.lower()):
+        raise IngestError(f"--prefix is '{prefix}', but task names are of a-z, 0-9 and _: write it with these letters")
     measures = [Measure(f"{slug(prefix)}_{end}", end, None, "trips") for end in ("start", "end")]
     if weight:
         measures += [Measure(f"{slug(weight)}_{end}", end, "weight", weight) for end in ("start", "end")]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
+import unicodedata
 from typing import Any
 
 import numpy as np
@@ -19,8 +21,18 @@ MAX_BYTES = 4 << 30
 
 
 def slug(text: str) -> str:
-    """A task name from any text: ``CRIMINAL DAMAGE`` -> ``criminal_damage``."""
-    return re.sub(r"[^a-z0-9]+", "_", text.strip().lower()).strip("_") or "empty"
+    """A task name from any text: ``CRIMINAL DAMAGE`` -> ``criminal_damage``, ``Überfall`` -> ``uberfall``.
+
+    Where letters of other scripts are lost, or nothing is left, it ends with a code of the whole text, the same in
+    every run: ``кража A`` -> ``a_u89977edb``.
+    """
+    plain = "".join(c for c in unicodedata.normalize("NFKD", text).lower() if not unicodedata.combining(c))
+    name = re.sub(r"[^a-z0-9]+", "_", plain).strip("_")
+    lost = any(c.isalnum() and not c.isascii() for c in plain)
+    if name and not lost:
+        return name
+    code = f"u{hashlib.sha256(text.strip().encode()).hexdigest()[:8]}"
+    return f"{name}_{code}" if name else code
 
 
 def per_interval(unit: str, interval: int) -> str:
@@ -74,35 +86,48 @@ def lay_out(
         "interval": plan.interval,
         "geometry": tuple(plan.place.geometry(int(cell)) for cell in cells),
     }
-    tasks = {}
+    tasks: dict[str, Task] = {}
     for measure in plan.measures:
         one = sums[measure.event]
         amounts = one.count if measure.weight is None else one.weights[list(plan.weights).index(measure.weight)]
-        for number, label in labels:
+        for number, category, label in labels:
             mine = one.category == number
             values = np.zeros((steps, len(cells)), dtype=np.float64)
             np.add.at(values, (one.slot[mine] - first, position[one.cell[mine]]), amounts[mine])
             values[skipped] = np.nan
             name = "_".join(part for part in (measure.task, label) if part)
             if name in tasks:
-                raise IngestError(f"two tasks would be called '{name}': name the categories wanted")
+                raise IngestError(f"two tasks would be called '{name}': give the measures other names")
             unit = per_interval(measure.unit, plan.interval)
             numbers = values.astype(np.float32)[:, :, None]
-            tasks[name] = Task(name, numbers, unit=unit, kind=measure.kind, description=measure.description, **shared)
+            about = measure.description or category
+            tasks[name] = Task(name, numbers, unit=unit, kind=measure.kind, description=about, **shared)
+    report.notes += [
+        f"task names are of a-z, 0-9 and _: the category '{category}' is called {label}"
+        for _, category, label in labels
+        if category and re.sub(r"\W+", "_", category.lower()).strip("_") != label
+    ]
     if skipped.any():
         report.notes.append(f"{int(skipped.sum())} steps from {time[skipped][0]} on do not exist on the clock: missing")
     return City(plan.name, tasks, timezone=plan.timezone, source=plan.source, description=plan.description)
 
 
-def _labels(plan: EventPlan, categories: list[str]) -> list[tuple[int, str]]:
-    """Category numbers and the task names they make, in the order asked for, else by name."""
+def _labels(plan: EventPlan, categories: list[str]) -> list[tuple[int, str, str]]:
+    """Numbers of the categories, their names and the task names they make, in the order asked for, else by name."""
     if plan.category is None:
-        return [(0, "")]
+        return [(0, "", "")]
     wanted = list(plan.categories) or sorted(categories)
     missing = [name for name in wanted if name not in categories]
     if missing:
         raise IngestError(f"no record kept has the category '{missing[0]}'; there are {', '.join(sorted(categories))}")
-    return [(categories.index(name), slug(name)) for name in wanted]
+    called: dict[str, str] = {}
+    for name in wanted:
+        if (twin := called.setdefault(slug(name), name)) != name:
+            raise IngestError(
+                f"the categories '{twin}' and '{name}' would both be the task '{slug(name)}': ask for one of them only "
+                "(--categories), or write both alike in the records"
+            )
+    return [(categories.index(name), name, label) for label, name in called.items()]
 
 
 def _check_caught(plan: EventPlan, accounts: dict[str, Account]) -> None:

@@ -132,7 +132,9 @@ def task_name(label: str) -> str:
     """
     name = re.sub(r"[^a-z0-9]+", "_", label.lower()).strip("_")
     if not name:
-        raise IngestError(f"'{label}' gives no task name: it has no letter or digit from a-z, 0-9")
+        raise IngestError(
+            f"'{label}' gives no task name: it has no letter or digit from a-z, 0-9: name the task otherwise"
+        )
     return name
 
 
