@@ -111,11 +111,18 @@ class Cells:
 class Records:
     """How the records are written, and which count."""
 
-    times_in: Annotated[str, typer.Option(help="Clock of the records: local (wall clock of the city) or utc.")] = (
-        "local"
-    )
+    times_in: Annotated[
+        str | None,
+        typer.Option(
+            help="Clock of the records: local (wall clock of the city) or utc. When not given, local; epochs are UTC."
+        ),
+    ] = None
     time_format: Annotated[
-        str | None, typer.Option(help="Such as '%d.%m.%Y %H:%M'; or iso, epoch, epoch-ms. Found out when not given.")
+        str | None,
+        typer.Option(
+            help="Such as '%d.%m.%Y %H:%M'; or iso, epoch, epoch-ms (seconds or milliseconds since 1970 in UTC). Found "
+            "out when not given."
+        ),
     ] = None
     start: Start = None
     stop: Stop = None
@@ -128,10 +135,10 @@ class Records:
     @property
     def for_plan(self) -> dict[str, Any]:
         """What a plan takes of it."""
-        if self.times_in not in ("local", "utc"):
+        if self.times_in not in (None, "local", "utc"):
             raise IngestError(f"--times-in is '{self.times_in}': write local or utc")
         return {
-            "utc": self.times_in == "utc",
+            "utc": None if self.times_in is None else self.times_in == "utc",
             "time_format": self.time_format,
             "start": self.start,
             "stop": self.stop,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +60,7 @@ class SensorPlan:
         nodes: table with a row per sensor: its id, ``lon``, ``lat``; readings of others are thrown away.
         lon: longitude column of the readings; only where there is no table.
         lat: latitude column of the readings; only where there is no table.
-        utc: whether the readings' times are UTC; else local wall-clock time.
+        utc: whether the readings' times are UTC, or else local wall-clock time; None: epochs are UTC, all others local.
         time_format: see :mod:`cmust.ingest.timeformats`; found out when None.
         start: first local time that counts; the first found when None.
         stop: local time after the last; the last found when None.
@@ -79,7 +79,7 @@ class SensorPlan:
     nodes: Path | None = None
     lon: Column | None = None
     lat: Column | None = None
-    utc: bool = False
+    utc: bool | None = None
     time_format: str | None = None
     start: str | None = None
     stop: str | None = None
@@ -87,6 +87,11 @@ class SensorPlan:
     max_bad_share: float = 0.5
     source: str = ""
     description: str = ""
+
+    @property
+    def in_utc(self) -> bool:
+        """:attr:`utc`, once it is settled by :func:`cmust.ingest.typed.in_utc`."""
+        return bool(self.utc)
 
 
 @dataclass
@@ -132,6 +137,7 @@ def ingest_sensors(
     files = engine.expand(inputs)
     layouts = read_layouts(files, columns, reading or Reading(), engine.head)
     typed.check_files(files)
+    plan = replace(plan, utc=typed.in_utc(engine, layouts, ["time0"], plan.time_format, plan.utc))
     accounts = [Account(quantity.task) for quantity in plan.quantities]
     table = engine.keep(
         read_pieces(engine, layouts, lambda piece: _readings(engine, piece, plan, known), accounts, progress)
@@ -212,10 +218,10 @@ def _check_plan(plan: SensorPlan) -> None:
 
 def _readings(engine: Engine, piece: Layout, plan: SensorPlan, known: pd.DataFrame | None) -> Any:
     """The readings of one piece of the files: node, time, slot; per quantity value and minus the reason's code."""
-    pattern = typed.time_pattern(piece, ["time0"], plan.time_format, plan.utc)
+    pattern = typed.time_pattern(piece, ["time0"], plan.time_format, plan.in_utc)
     numbers = [f"value{at}" for at in range(len(plan.quantities))] + ([] if known is not None else ["lon", "lat"])
     raw = engine.scan(piece, typed.plain_columns(piece, ["time0"], numbers, pattern))
-    parsed = {"t": typed.seconds(engine, raw.time0, pattern, plan.utc), "name": id_text(raw.node).nullif("")}
+    parsed = {"t": typed.seconds(engine, raw.time0, pattern, plan.in_utc), "name": id_text(raw.node).nullif("")}
     for at in range(len(plan.quantities)):
         parsed[f"v{at}"] = typed.number(engine, raw[f"value{at}"])
     if known is None:
@@ -224,7 +230,7 @@ def _readings(engine: Engine, piece: Layout, plan: SensorPlan, known: pd.DataFra
     shared = [
         (table.unreadable, Reason.UNREADABLE),
         (table.t.isnull(), typed.unread(table.time0, Reason.NO_TIME, Reason.BAD_TIME)),
-        *typed.outside_period(table.t, plan.start, plan.stop, plan.timezone, plan.utc),
+        *typed.outside_period(table.t, plan.start, plan.stop, plan.timezone, plan.in_utc),
         (table.name.isnull(), Reason.NO_PLACE),
     ]
     if known is None:
@@ -232,7 +238,7 @@ def _readings(engine: Engine, piece: Layout, plan: SensorPlan, known: pd.DataFra
         shared.append((~on_earth | on_earth.isnull(), Reason.BAD_PLACE))
     else:
         shared.append((~table.name.isin(list(known.index)), Reason.UNKNOWN_ZONE))
-    base = clock.base_seconds(plan.interval, plan.utc)
+    base = clock.base_seconds(plan.interval, plan.in_utc)
     out = {"node": table.name, "t": table.t, "slot": (table.t // base).cast("int64")}
     for at, quantity in enumerate(plan.quantities):
         value = table[f"v{at}"]
@@ -272,8 +278,8 @@ def _gather(engine: Engine, table: Any, plan: SensorPlan, at: int) -> _Cells:
     grouped = grouped.select(**{name: grouped[name] for name in ("node", "slot", "n", "total", "latest")})
     rows = [batch.to_pandas() for batch in engine.fetch(grouped)]
     frame = pd.concat(rows) if rows else pd.DataFrame(columns=["node", "slot", "n", "total", "latest"])
-    base = clock.base_seconds(plan.interval, plan.utc)
-    slot = clock.to_local_slots(frame["slot"].to_numpy(np.int64), base, plan.interval, plan.timezone, plan.utc)
+    base = clock.base_seconds(plan.interval, plan.in_utc)
+    slot = clock.to_local_slots(frame["slot"].to_numpy(np.int64), base, plan.interval, plan.timezone, plan.in_utc)
     return _Cells(
         frame["node"].to_numpy(object),
         slot,

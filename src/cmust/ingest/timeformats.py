@@ -13,6 +13,8 @@ ISO_LOCAL = "iso without offsets"
 """Inside only: ISO times of the wall clock, of which one with an offset is none."""
 EPOCH = "epoch"
 EPOCH_MS = "epoch-ms"
+EPOCHS = (EPOCH, EPOCH_MS)
+"""Numbers since 1970 in UTC: instants, which no wall clock changes."""
 
 CANDIDATES = (
     "%m/%d/%Y %I:%M:%S %p",
@@ -88,7 +90,7 @@ def check_format(pattern: str) -> str:
     Raises:
         IngestError: it holds a directive that is not supported.
     """
-    if pattern not in (ISO, EPOCH, EPOCH_MS):
+    if pattern not in (ISO, *EPOCHS):
         to_spark(pattern)
     return pattern
 

@@ -23,6 +23,42 @@ FAR = 1e12
 NUMBER = re.compile(r"[+-]?[0-9]{1,15}(\.[0-9]*)?")
 
 
+def in_utc(engine: Engine, layouts: Sequence[Layout], names: list[str], given: str | None, utc: bool | None) -> bool:
+    """Whether the records' times are UTC: as said, or else they are where they are epochs, which always are.
+
+    Raises:
+        IngestError: epochs are said to be local, or nothing is said where other times stand beside them; a time format
+            cannot be told.
+    """
+    if utc:
+        return True
+    found = {layout.files[0]: _are_epochs(engine, layout, names, given) for layout in layouts}
+    epochs = [file for file, columns in found.items() if any(columns)]
+    others = [file for file, columns in found.items() if not all(columns)]
+    if epochs and utc is False:
+        raise IngestError(
+            f"{epochs[0]}: its times are numbers that count from 1970 in UTC (epoch), so they are not local: leave out "
+            "--times-in, or say that they are UTC (--times-in utc)"
+        )
+    if epochs and others:
+        raise IngestError(
+            f"{epochs[0]} has times as numbers that count from 1970 in UTC (epoch), {others[0]} has others: say that "
+            "all are UTC (--times-in utc), or write them alike"
+        )
+    return bool(epochs)
+
+
+def _are_epochs(engine: Engine, layout: Layout, names: list[str], given: str | None) -> list[bool]:
+    """For each of the time columns, whether it holds epochs."""
+    epochs = time_pattern(layout, names, given, False) in timeformats.EPOCHS
+    if not epochs or layout.kind == "csv":
+        return [epochs for _ in names]
+    # Parquet has types of its own: a time format that is given says nothing of a column that holds times already
+    table = engine.scan(layout)
+    kinds = [table[name].type() for name in names]
+    return [not (kind.is_timestamp() or kind.is_date()) for kind in kinds]
+
+
 def time_pattern(layout: Layout, names: list[str], given: str | None, utc: bool) -> str:
     """The time format of a layout: as given, or as its first records show.
 
@@ -63,10 +99,10 @@ def plain_columns(layout: Layout, times: Sequence[str], numbers: Sequence[str], 
     """
     if layout.kind != "csv" or layout.as_texts:
         return {}
-    numbers = [*numbers, *times] if pattern in (timeformats.EPOCH, timeformats.EPOCH_MS) else numbers
+    numbers = [*numbers, *times] if pattern in timeformats.EPOCHS else numbers
     plain = {name: "number" for name in numbers if _all(layout, name, lambda text: NUMBER.fullmatch(text) is not None)}
     form = timeformats.PLAIN if pattern == timeformats.ISO else pattern
-    if form not in (timeformats.EPOCH, timeformats.EPOCH_MS) and timeformats.fixed_width(form) is None:
+    if form not in timeformats.EPOCHS and timeformats.fixed_width(form) is None:
         plain |= {name: form for name in times if _all(layout, name, lambda text: timeformats.reads(text, form))}
     return plain
 
@@ -95,8 +131,8 @@ def seconds(engine: Engine, column: Any, pattern: str, utc: bool) -> Any:
                 "say that they are UTC (--times-in utc)"
             )
         return _whole_seconds(column.cast("timestamp"))
-    if kind.is_numeric() or pattern in (timeformats.EPOCH, timeformats.EPOCH_MS):
-        if pattern not in (timeformats.EPOCH, timeformats.EPOCH_MS):
+    if kind.is_numeric() or pattern in timeformats.EPOCHS:
+        if pattern not in timeformats.EPOCHS:
             raise IngestError(
                 f"column '{column.get_name()}' holds numbers: give the time format epoch or epoch-ms, or another column"
             )

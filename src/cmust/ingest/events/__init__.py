@@ -9,6 +9,7 @@ same on every engine.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,8 @@ def sum_layouts(
     enrich: Callable[[Any], Any] | None = None,
 ) -> PlanSums:
     """What :func:`ingest_events` makes of the files before cells are chosen; the arguments are described there."""
+    times = [f"time{at}" for at in range(len(plan.events))]
+    plan = replace(plan, utc=typed.in_utc(engine, layouts, times, plan.time_format, plan.utc))
     accounts = {event.name: Account(event.name) for event in plan.events}
     pieces = read_pieces(
         engine, layouts, lambda piece: read_records(engine, piece, plan, enrich), list(accounts.values()), progress

@@ -66,7 +66,7 @@ class EventPlan:
         weights: weight name -> column.
         category: column; a task per category and measure.
         categories: those wanted; all that are found when empty.
-        utc: whether the records' times are UTC; else local wall-clock time.
+        utc: whether the records' times are UTC, or else local wall-clock time; None: epochs are UTC, all others local.
         time_format: see :mod:`cmust.ingest.timeformats`; found out when None.
         start: first local time that counts; the first found when None.
         stop: local time after the last; the last found when None.
@@ -87,7 +87,7 @@ class EventPlan:
     weights: dict[str, Column]
     category: Column | None = None
     categories: tuple[str, ...] = ()
-    utc: bool = False
+    utc: bool | None = None
     time_format: str | None = None
     start: str | None = None
     stop: str | None = None
@@ -97,6 +97,11 @@ class EventPlan:
     max_bad_share: float = 0.5
     source: str = ""
     description: str = ""
+
+    @property
+    def in_utc(self) -> bool:
+        """:attr:`utc`, once it is settled by :func:`cmust.ingest.typed.in_utc`."""
+        return bool(self.utc)
 
     @property
     def located_late(self) -> bool:

@@ -28,7 +28,7 @@ def read_records(engine: Engine, piece: Layout, plan: EventPlan, enrich: Callabl
     times = [f"time{at}" for at in range(len(plan.events))]
     places = [f"{axis}{at}" for at, event in enumerate(plan.events) if event.lon is not None for axis in ("lon", "lat")]
     weights = [f"weight_{name}" for name, column in plan.weights.items() if column]
-    pattern = typed.time_pattern(piece, times, plan.time_format, plan.utc)
+    pattern = typed.time_pattern(piece, times, plan.time_format, plan.in_utc)
     raw = engine.scan(piece, typed.plain_columns(piece, times, [*places, *weights], pattern))
     if enrich is not None:
         raw = enrich(raw)
@@ -40,7 +40,7 @@ def read_records(engine: Engine, piece: Layout, plan: EventPlan, enrich: Callabl
         shared=typed.first_reason(*_shared_reasons(table, plan)),
         **{f"own{at}": _own_cell(table, plan, at) for at in range(len(plan.events))},
     )
-    base = clock.base_seconds(plan.interval, plan.utc)
+    base = clock.base_seconds(plan.interval, plan.in_utc)
     out: dict[str, Any] = {}
     for at in range(len(plan.events)):
         own, other = table[f"own{at}"], table[f"own{len(plan.events) - 1 - at}"]
@@ -63,7 +63,7 @@ def _parsed(engine: Engine, raw: Any, plan: EventPlan, pattern: str) -> dict[str
     """Per event its time ``t`` in seconds and its place ``x``, ``y``; weights ``w_NAME``; the category ``label``."""
     parsed = {}
     for at, event in enumerate(plan.events):
-        parsed[f"t{at}"] = typed.seconds(engine, raw[f"time{at}"], pattern, plan.utc)
+        parsed[f"t{at}"] = typed.seconds(engine, raw[f"time{at}"], pattern, plan.in_utc)
         if event.lon is not None:
             parsed[f"x{at}"] = typed.number(engine, raw[f"lon{at}"])
             parsed[f"y{at}"] = typed.number(engine, raw[f"lat{at}"])
@@ -97,7 +97,7 @@ def _own_cell(table: Any, plan: EventPlan, at: int) -> Any:
     reasons: list[tuple[Any, Any]] = [
         (table.unreadable, Reason.UNREADABLE),
         (time.isnull(), typed.unread(table[f"time{at}"], Reason.NO_TIME, Reason.BAD_TIME)),
-        *typed.outside_period(time, plan.start, plan.stop, plan.timezone, plan.utc),
+        *typed.outside_period(time, plan.start, plan.stop, plan.timezone, plan.in_utc),
     ]
     if event.zone is not None:
         nowhere = typed.unread(table[f"zone{at}"], Reason.NO_PLACE, Reason.UNKNOWN_ZONE)

@@ -92,8 +92,8 @@ def sum_event(engine: Engine, table: Any, plan: EventPlan, at: int, account: Acc
         np.concatenate([part.weights for part in parts], axis=1),
     )
     add_counts(account, [(Reason.KEPT, int(sums.count.sum()))])
-    base = clock.base_seconds(plan.interval, plan.utc)
-    return replace(sums, slot=clock.to_local_slots(sums.slot, base, plan.interval, plan.timezone, plan.utc))
+    base = clock.base_seconds(plan.interval, plan.in_utc)
+    return replace(sums, slot=clock.to_local_slots(sums.slot, base, plan.interval, plan.timezone, plan.in_utc))
 
 
 def _category_numbers(column: Any, categories: list[str], plan: EventPlan) -> npt.NDArray[np.int64]:
