@@ -3,9 +3,12 @@
 import shutil
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from helpers import plan_of, write_csv
 
+from cmust.errors import IngestError
 from cmust.ingest import events, sensors
 from cmust.ingest.engine import open_engine
 from cmust.ingest.events import Event, Measure, ingest_events
@@ -149,3 +152,86 @@ def test_sensors(tmp_path, spark, summed):
         for name in ("node", "slot", "count", "latest"):
             assert getattr(one, name)[one.order].tolist() == getattr(other, name)[other.order].tolist()
         np.testing.assert_allclose(one.amount[one.order], other.amount[other.order], rtol=1e-9, atol=0)
+
+
+HERE = {"lon": [-73.5] * 3, "lat": [40.5] * 3}
+TIMES = ["2016-01-01 10:00:00", "2016-01-01 10:10:00", "2016-01-01 11:00:00"]
+
+
+def parquet(path, **columns):
+    pq.write_table(pa.table({"time": TIMES, **HERE, **columns}), path)
+    return path
+
+
+@pytest.mark.parametrize("name", ["a[1]", "a*", "a{b", "a{b,c}", "a?b", "a b%20c"])
+@pytest.mark.parametrize("address", [False, True])
+def test_a_path_is_no_pattern(tmp_path, spark, name, address):
+    (tmp_path / name).mkdir()
+    for other in ("a1", "ab", "a", "a b c"):  # what the patterns would find
+        (tmp_path / other).mkdir()
+        parquet(tmp_path / other / f"{name}.parquet")
+        write_csv(tmp_path / other / f"{name}.csv", [[time, -73.5, 40.5] for time in TIMES])
+    files = [
+        parquet(tmp_path / name / f"{name}.parquet"),
+        write_csv(tmp_path / name / f"{name}.csv", [[time, -73.5, 40.5] for time in TIMES]),
+    ]
+    made = ingest_events([f"file://{file}" if address else file for file in files], plan_of(), spark)
+    assert made.report.accounts[0].kept == 6
+
+
+def test_an_address_may_be_a_pattern(tmp_path, spark):
+    for name in ("a1", "a2", "b1"):
+        parquet(tmp_path / f"{name}.parquet")
+    assert ingest_events([f"file://{tmp_path}/a*.parquet"], plan_of(), spark).report.accounts[0].kept == 6
+
+
+@pytest.mark.parametrize("other", [[0.25, 0.25, 0.25], ["0.25", "x", ""], pa.array([1, 2, 3], pa.int8())])
+def test_types_that_differ_by_file(tmp_path, spark, other):
+    files = [parquet(tmp_path / "1.parquet", w=[1, 2, 4]), parquet(tmp_path / "2.parquet", w=other)]
+    plan = plan_of(weights={"w": "w"}, measures=(Measure("seen", "seen", "w"),))
+    for order in (files, files[::-1]):
+        with open_engine("duckdb", threads=1) as duck:
+            ours = ingest_events(order, plan, duck)
+        same(ours, ingest_events(order, plan, spark))
+        same(ours, ingest_events([file.as_uri() for file in order], plan, spark))
+
+
+def test_types_that_go_together_nowhere(tmp_path, spark):
+    files = [parquet(tmp_path / "1.parquet", w=[1, 2, 4]), parquet(tmp_path / "2.parquet", w=[[1], [2], [3]])]
+    plan = plan_of(weights={"w": "w"}, measures=(Measure("seen", "seen", "w"),))
+    with pytest.raises(IngestError, match=r"the column 'w' .*1\.parquet.*2\.parquet.*one type"):
+        ingest_events(files, plan, spark)
+
+
+@pytest.mark.parametrize("memory", ["foo", "", "-1g", "0m"])
+def test_a_memory_that_is_none(memory):
+    with pytest.raises(IngestError, match=f"--memory is '{memory}': write a size"):
+        open_engine("spark", memory=memory)
+
+
+def test_blank_lines_before_the_header(tmp_path, spark):
+    path = write_csv(tmp_path / "a.csv", [[time, -73.5, 40.5] for time in TIMES])
+    path.write_text("\n  \n\n" + path.read_text())
+    account = ingest_events([path], plan_of(), spark).report.accounts[0]
+    assert (account.records, account.kept) == (3, 3)
+
+
+def test_an_address_that_cannot_be_looked_up(spark):
+    with pytest.raises(IngestError, match=r"nowhere://x/a\.csv cannot be looked up .*check the address") as error:
+        ingest_events(["nowhere://x/a.csv"], plan_of(), spark)
+    assert "\n" not in str(error.value)
+
+
+def test_a_file_that_breaks_off(tmp_path, spark):
+    path = parquet(tmp_path / "a.parquet")
+    pq.write_table(
+        pa.table(
+            {"time": [f"{n:019d}" for n in range(50_000)], "lon": 1.0 * np.arange(50_000), "lat": np.ones(50_000)}
+        ),
+        path,
+    )
+    content = bytearray(path.read_bytes())
+    content[100 : len(content) // 2] = bytes(len(content) // 2 - 100)
+    path.write_bytes(bytes(content))
+    with pytest.raises(IngestError, match=r"Spark could not read the records .*a\.parquet"):
+        ingest_events([path], plan_of(), spark)

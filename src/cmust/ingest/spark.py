@@ -18,6 +18,8 @@ from typing import Any
 import ibis
 import ibis.expr.datatypes as dt
 import pyarrow as pa
+import pyarrow.parquet as pq
+from py4j.protocol import Py4JJavaError
 from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.types import StringType, StructField, StructType
@@ -102,22 +104,29 @@ class SparkEngine:
                     raise IngestError(f"{item}: Spark does not read zip archives: unpack it, or use DuckDB")
                 files += [str(Path(file).resolve()) for file in sources.expand([item], self._folder)]
                 continue
-            path = self._session._jvm.org.apache.hadoop.fs.Path(item)
-            system = path.getFileSystem(self._session._jsc.hadoopConfiguration())
-            found = system.globStatus(path)
-            if not found:
+            try:
+                names = self._found(item)
+            except Py4JJavaError as error:
+                raise IngestError(f"{item} cannot be looked up ({error.java_exception}): check the address") from error
+            if not names:
                 raise IngestError(f"there is no file {item}: check the address")
-            names = [status.getPath().toString() for status in found]
             files += [name.removeprefix("file:") if name.startswith("file:/") else name for name in names]
         return files
+
+    def _found(self, address: str) -> list[str]:
+        """The file of that address, or else those of the pattern."""
+        path = self._session._jvm.org.apache.hadoop.fs.Path(address)
+        system = path.getFileSystem(self._session._jsc.hadoopConfiguration())
+        found = [system.getFileStatus(path)] if system.exists(path) else system.globStatus(path)
+        return [status.getPath().toString() for status in found or ()]
 
     def head(self, file: str) -> list[str]:
         """The first lines of a text file; for a Parquet file at an address its column names."""
         if "://" not in file:
             return sources.local_head(file)
         if is_parquet(file):
-            return list(self._session.read.parquet(file).columns)
-        return [row.value for row in self._session.read.text(file).head(HEAD_LINES)]
+            return list(self._session.read.parquet(_address(file)).columns)
+        return [row.value for row in self._session.read.text(_address(file)).head(HEAD_LINES)]
 
     def batches(self, layout: Layout) -> list[Layout]:
         """The whole layout: Spark cuts it itself."""
@@ -128,19 +137,49 @@ class SparkEngine:
 
         All fields of a CSV come as texts, ``plain`` or not: lines not plain could not be told from broken ones.
         """
-        reader = self._session.read
-        files = [file if "://" in file else Path(file).as_uri() for file in layout.files]
         if layout.kind == "parquet":
-            frame = reader.parquet(*files)
+            frame = self._parquet(layout)
             unreadable = "FALSE"
         else:
             fields = [StructField(name, StringType()) for name in (*layout.columns, CORRUPT)]
             options = {"mode": "PERMISSIVE", "columnNameOfCorruptRecord": CORRUPT, "quote": '"', "escape": '"'}
-            reader = reader.options(header=layout.header, sep=layout.delimiter, **options).schema(StructType(fields))
-            frame = reader.csv(files)
+            reader = self._session.read.options(header=layout.header, sep=layout.delimiter, **options)
+            frame = reader.schema(StructType(fields)).csv([_address(file) for file in layout.files])
             unreadable = f"{CORRUPT} IS NOT NULL"
         columns = [f"{_name(theirs)} AS {_name(ours)}" for ours, theirs in layout.wanted.items()]
         return self._view(frame.selectExpr(*columns, f"{unreadable} AS unreadable"))
+
+    def _parquet(self, layout: Layout) -> Any:
+        """The wanted columns of Parquet files. Their types may differ from file to file: beside a text all are texts.
+
+        Raises:
+            IngestError: types go together nowhere.
+        """
+        names = list(dict.fromkeys(layout.wanted.values()))
+        alike: dict[tuple[str, ...], list[str]] = {}
+        for file in layout.files:
+            alike.setdefault(self._types(file, names), []).append(file)
+        frames = [
+            self._session.read.parquet(*map(_address, files)).select(*map(_name, names)) for files in alike.values()
+        ]
+        if len(frames) == 1:
+            return frames[0]
+        texts = {field.name for frame in frames for field in frame.schema if isinstance(field.dataType, StringType)}
+        columns = [
+            f"CAST({_name(name)} AS STRING) AS {_name(name)}" if name in texts else _name(name) for name in names
+        ]
+        try:
+            return functools.reduce(DataFrame.unionByName, [frame.selectExpr(*columns) for frame in frames])
+        except PySparkException as error:
+            raise IngestError(f"{_differences(names, alike)}: write it as one type in all files") from error
+
+    def _types(self, file: str, names: Sequence[str]) -> tuple[str, ...]:
+        """The types of columns of a Parquet file."""
+        if "://" in file:
+            schema = self._session.read.parquet(_address(file)).schema
+            return tuple(schema[name].dataType.simpleString() for name in names)
+        found = pq.read_schema(file)
+        return tuple(str(found.field(name).type) for name in names)
 
     def left_over(self, layout: Layout) -> tuple[Layout | None, int]:
         """Nothing: unreadable lines stay in the table, marked."""
@@ -173,9 +212,10 @@ class SparkEngine:
         """The rows, collected by the driver."""
         try:
             yield from self._frame(table).toArrow().to_batches()
-        except PySparkException as error:
-            said = str(error).strip().split("\n")[0][:300]
-            raise IngestError(f"Spark could not read the records ({said}): look at the files named there") from error
+        except (PySparkException, Py4JJavaError) as error:
+            raise IngestError(
+                f"Spark could not read the records ({_reason(error)}): look at the files named there"
+            ) from error
 
     def _frame(self, table: Any) -> Any:
         try:
@@ -188,6 +228,27 @@ class SparkEngine:
         name = f"cmust_{id(self)}_{self._made}"
         frame.createOrReplaceTempView(name)
         return self._backend.table(name)
+
+
+def _address(file: str) -> str:
+    """A file as Spark takes it: no character of it is a pattern."""
+    return re.sub(r"[\\{}\[\]*?]", r"\\\g<0>", file if "://" in file else f"file://{file}")
+
+
+def _differences(names: Sequence[str], alike: Mapping[tuple[str, ...], Sequence[str]]) -> str:
+    """Which columns have which types in which files."""
+    said = []
+    for at, name in enumerate(names):
+        files = {types[at]: group[0] for types, group in alike.items()}
+        if len(files) > 1:
+            said.append(f"the column '{name}' is " + ", ".join(f"{kind} in {file}" for kind, file in files.items()))
+    return "; ".join(said)
+
+
+def _reason(error: Exception) -> str:
+    """The line of a long message that bears one of Spark's codes, such as ``[FAILED_READ_FILE]``, or else the first."""
+    lines = str(error).strip().splitlines()
+    return next((line for line in lines if re.search(r"\[[A-Z_.]+\]", line)), lines[0])[:300]
 
 
 def _name(value: str) -> str:
