@@ -1,5 +1,8 @@
 """Running variance against numpy, the two rules, and frozen elements that keep their bits through real runs."""
 
+from contextlib import suppress
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -7,8 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from cmust.city import Task
+from cmust.errors import RunError
 from cmust.rolling import Stability
-from tests.rolling.tiny import tiny_trainer
+from tests.rolling.tiny import tiny_city, tiny_task, tiny_trainer
 
 
 def module(*shapes: tuple[int, ...]) -> nn.ParameterDict:
@@ -49,6 +54,9 @@ def run_history(stability: Stability, network: nn.Module, histories: list[np.nda
     for step in range(len(histories[0])):
         put(network, [history[step].astype(np.float32) for history in histories])
         stability.open_history() if step == 0 else stability.record()
+    for parameter in network.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    stability.record_gradients()
 
 
 def test_element_and_tensor_rule_and_the_strict_threshold() -> None:
@@ -102,6 +110,66 @@ def test_freezing_only_grows_and_anchors_hold_the_first_values(seed: int, rule) 
             before[name] = mask.clone()
 
 
+@pytest.mark.parametrize("rule", ["element", "tensor"])
+def test_what_no_gradient_reached_stays_free(rule) -> None:
+    network = module((3, 2), (2,), (2,), (2,))
+    stability = Stability(network.named_parameters(), tables=["p0"])
+    for _ in range(2):  # what the history before reached does not count
+        stability.open_history()
+        for table, weight in (([[0, 0], [0, 1], [0, 0]], [0, 1]), ([[1, 0], [0, 0], [0, 0]], [0, 0])):
+            network["p0"].grad = torch.tensor(table, dtype=torch.float32)
+            network["p1"].grad = torch.tensor(weight, dtype=torch.float32)
+            network["p2"].grad = torch.zeros(2)
+            stability.record_gradients()
+        stability.record()
+        stability.freeze(1.0, rule)
+        assert stability.frozen["p0"].all(-1).tolist() == [True, True, False]
+        assert stability.frozen["p1"].all()  # an element without a gradient beside one that has it stands still indeed
+        assert not stability.frozen["p0"][2].any()
+        assert not stability.frozen["p2"].any() and not stability.frozen["p3"].any()
+
+
+def test_state_of_a_version_that_took_all_for_reached() -> None:
+    network = module((3,))
+    stability = Stability(network.named_parameters())
+    stability.open_history()
+    state = {name: value for name, value in stability.state().items() if not name.startswith("reached/")}
+    other = Stability(network.named_parameters())
+    other.load_state(state)
+    other.freeze(1.0, "element")
+    assert other.share() == 1
+
+
+def test_layers_of_other_tasks_do_not_freeze_before_their_turn() -> None:
+    """Two tasks of one channel roll before one of two; two hourly ones before one of half-hours."""
+    seen = _frozen_when_rolled("taxi", tiny_task("bike"), tiny_task("taxi"), tiny_task("walk", channels=2))
+    others = {name for name in seen if name.startswith(("fusion.2.", "embedding.observation.2."))}
+    assert others
+    assert not any(seen[name].any() for name in others)
+    assert sum(bool(mask.all()) for mask in seen.values()) > 20
+
+    seen = _frozen_when_rolled(
+        "taxi", tiny_task("bike"), tiny_task("taxi"), tiny_task("walk", interval=3600, steps=504)
+    )
+    table = seen["embedding.time_of_day.weight"]
+    assert table[::2].all() and not table[1::2].any()
+
+
+def _frozen_when_rolled(task: str, *tasks: Task) -> dict[str, torch.Tensor]:
+    """The frozen masks at the end of the rolling phase of a task, where all that is reached freezes."""
+    seen: dict[str, torch.Tensor] = {}
+
+    def look(event: dict[str, Any]) -> None:
+        if event["event"] == "phase" and event["kind"] == "roll" and event["tasks"] == [task]:
+            seen.update({name: mask.clone() for name, mask in trainer.stability.frozen.items()})
+
+    training = {"delta": 1e9, "delta_unit": "absolute", "refine_epochs": 1, "patience": 1}
+    trainer = tiny_trainer(tiny_city(*tasks), training=training, on_event=look)
+    with suppress(RunError):  # nothing is left for the refinement of some
+        trainer.run()
+    return seen
+
+
 def test_trainable_leaves_out_what_is_frozen_whole() -> None:
     network = module((3,), (2,))
     stability = Stability(network.named_parameters())
@@ -136,7 +204,7 @@ def test_memory_does_not_grow_with_the_length_of_the_history() -> None:
         sizes.add(sum(tensor.untyped_storage().nbytes() for tensor in stability.state().values()))
     assert len(sizes) == 1
     elements = 607
-    assert sizes.pop() == elements * (1 + 4 + 8 + 8) + 8  # mask, anchor, mean, spread; the count
+    assert sizes.pop() == elements * (1 + 4 + 8 + 8) + 2 + 8  # mask, anchor, mean, spread; reached; the count
 
 
 # ------------------------------------------------------------------ through real runs

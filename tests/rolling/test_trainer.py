@@ -510,3 +510,12 @@ def test_without_prompts_their_kind_changes_nothing() -> None:
         for prompt in ("summary", "free")
     ]
     assert rates == [0.5, None, 0.5, 0.5]
+
+
+@pytest.mark.parametrize("name", ["train", "type", "half", "update"])
+def test_a_task_may_have_the_name_of_a_method(name: str) -> None:
+    delivered = []
+    training = {"start_epochs": 1, "rolling_epochs": 1, "refine_epochs": 1, "rolling_factor": 1.0}
+    city = small_city("trips", name)
+    tiny_trainer(city, training=training, on_delivery=lambda task, weights: delivered.append(task)).run()
+    assert delivered == ["trips", name]

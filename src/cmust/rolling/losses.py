@@ -23,14 +23,15 @@ class Ensemble(nn.Module):
     def __init__(self, trunk: nn.Module, heads: Mapping[str, nn.Module]) -> None:
         super().__init__()
         self.trunk = trunk
-        self.heads = nn.ModuleDict(heads)
+        # A prefix, as a module cannot have another of the name of one of its methods: train, type, half ...
+        self.heads = nn.ModuleDict({f"of_{task}": head for task, head in heads.items()})
 
     def forward(self, task: str, compute: Callable[[nn.Module, nn.Module], Tensor]) -> Tensor:
         """What ``compute`` makes of the trunk and the head of ``task``: a forecast, or an objective.
 
         The data are in ``compute``: tensors that are handed to a module Fabric makes bf16, where 1013.2 hPa are 1012.
         """
-        return compute(self.trunk, self.heads[task])
+        return compute(self.trunk, self.heads[f"of_{task}"])
 
 
 class Losses:

@@ -4,7 +4,7 @@ The variance over a history of weights is kept running (Welford), so that memory
 epochs.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -40,22 +40,40 @@ class Stability:
         anchor: per parameter its values at the time its elements froze (meaningful where frozen).
         count: how many weights the current history holds.
         mean, spread: per parameter, float64, the running mean and sum of squared deviations of the current history.
+        reached: per parameter whether it had a gradient since the history was opened, a bool; of a table per row,
+            ``(rows, 1)``. The layers of another number of channels have none, nor have times of day that the task does
+            not know: that these stand still says nothing about them.
+
+    Args:
+        parameters: the shared ones, by name.
+        tables: names of those whose rows are looked up one by one.
     """
 
-    def __init__(self, parameters: Iterable[tuple[str, nn.Parameter]]) -> None:
-        self._parameters = dict(parameters)
+    def __init__(self, parameters: Iterable[tuple[str, nn.Parameter]], tables: Collection[str] = ()) -> None:
+        self._parameters, self._tables = dict(parameters), tables
         self.frozen = {name: torch.zeros_like(p, dtype=torch.bool) for name, p in self._parameters.items()}
         self.anchor = {name: p.detach().clone() for name, p in self._parameters.items()}
         self.count = 0
         self.mean: dict[str, Tensor] = {}
         self.spread: dict[str, Tensor] = {}
+        self.reached: dict[str, Tensor] = {}
 
     def open_history(self) -> None:
         """Begin a new history with the present weights: the converged ones of the phase before."""
         self.count = 0
         self.mean = {name: torch.zeros_like(p, dtype=torch.float64) for name, p in self._parameters.items()}
         self.spread = {name: torch.zeros_like(p, dtype=torch.float64) for name, p in self._parameters.items()}
+        self.reached = {name: self._rows_of(name, torch.zeros_like(mask)) for name, mask in self.frozen.items()}
         self.record()
+
+    def record_gradients(self) -> None:
+        """Note what the present gradients reach (at every update)."""
+        for name, parameter in self._parameters.items():
+            if parameter.grad is not None:
+                self.reached[name] |= self._rows_of(name, parameter.grad != 0)
+
+    def _rows_of(self, name: str, elements: Tensor) -> Tensor:
+        return elements.any(-1, keepdim=True) if name in self._tables else elements.any()
 
     @torch.no_grad()
     def record(self) -> None:
@@ -71,14 +89,14 @@ class Stability:
         return self.spread[name] / max(self.count, 1)
 
     def freeze(self, delta: float, rule: Rule) -> None:
-        """Freeze at their present values what varied less than ``delta``: elements (Eq. 11), or whole tensors
-        (Algorithm 1 as coded).
+        """Freeze at their present values what was reached and varied less than ``delta``: elements (Eq. 11), or whole
+        tensors (Algorithm 1 as coded).
         """
         for name, parameter in self._parameters.items():
             stable = self.variance(name) < delta
             if rule == "tensor":
                 stable = stable.all().expand_as(stable)
-            fresh = stable & ~self.frozen[name]
+            fresh = stable & self.reached[name] & ~self.frozen[name]
             self.anchor[name] = torch.where(fresh, parameter.detach(), self.anchor[name])
             self.frozen[name] = self.frozen[name] | fresh
 
@@ -125,17 +143,20 @@ class Stability:
             "anchor": self.anchor,
             "mean": self.mean,
             "spread": self.spread,
+            "reached": self.reached,
         }
         flat = {f"{part}/{name}": tensor for part, tensors in parts.items() for name, tensor in tensors.items()}
         return {**flat, "count": torch.tensor(self.count)}
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
         """Put back what ``state`` gave."""
-        for part in ("frozen", "anchor", "mean", "spread"):
+        for part in ("frozen", "anchor", "mean", "spread", "reached"):
             found = {
                 name.removeprefix(f"{part}/"): value for name, value in state.items() if name.startswith(f"{part}/")
             }
             setattr(self, part, {name: value.to(self._parameters[name].device) for name, value in found.items()})
+        if self.mean and not self.reached:  # saved by a version that took all for reached
+            self.reached = {name: mask.new_ones(()) for name, mask in self.frozen.items()}
         self.count = int(state["count"])
 
 

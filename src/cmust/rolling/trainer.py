@@ -90,7 +90,8 @@ class Trainer:
         self._losses = Losses(fabric, windows, config, self._lessons)
         self._initial = copy.deepcopy(trunk.state_dict())
         self.star: Weights | None = None
-        self.stability = Stability(trunk.named_parameters())
+        tables = [f"{name}.weight" for name, module in trunk.named_modules() if isinstance(module, nn.Embedding)]
+        self.stability = Stability(trunk.named_parameters(), tables)
         if star is not None:
             trunk.load_state_dict(star.weights)
             self.star = copy.deepcopy(trunk.state_dict())
@@ -298,6 +299,8 @@ class Trainer:
                 group["lr"] = group["base"] * factor
             optimizer.zero_grad()
             loss = self._losses.backward(phase, network, task, starts, epoch)
+            if phase.rolls:
+                self.stability.record_gradients()
             hold.clear_gradients()
             if self.config.clip is not None:
                 torch.nn.utils.clip_grad_norm_([parameter for _, parameter in self._trained], self.config.clip)
