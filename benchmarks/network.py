@@ -31,6 +31,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from cmust import __version__
 from cmust.machine import describe_machine, has_fast_bf16
+from cmust.memory import keep_freed_memory
 from cmust.model import Head, Inputs, Trunk, forecast, model_config
 from cmust.prompts import FreePrompt, SummaryPrompt
 from cmust.windows import ROWS_PER_PASS
@@ -101,6 +102,8 @@ def published(folder: str, nodes: int) -> tuple[Predict, list[torch.nn.Module]]:
 def worker(job: dict[str, Any]) -> None:
     """Measure on demand: a line on standard input asks for a turn, an empty one for the memory and the end."""
     torch.set_num_threads(job["threads"])
+    if job["system"] == "ours":
+        keep_freed_memory()  # as the command line does
     before = peak_gib()
     turn = product(job) if job["system"] == "limit" else network_turn(job)
     for line in sys.stdin:

@@ -335,6 +335,10 @@ def test_time_formats(tmp_path):
         rows = [[moment.strftime(pattern), -73.5, 40.5] for moment in moments]
         task = run(write_csv(tmp_path / f"{at}.csv", rows), plan_of()).city.task("seen")
         assert [when for _, when in values_by_node(task)] == ["2016-01-31T14:00:00", "2016-02-01T00:00:00"]
+    for at, (pattern, hour) in enumerate((("%Y%m%d%H%M", 14), ("%Y%m%d%H", 14), ("%Y%m%d", 0)), start=20):
+        rows = [[moment.strftime(pattern), -73.5, 40.5] for moment in moments]
+        task = run(write_csv(tmp_path / f"{at}.csv", rows), plan_of()).city.task("seen")
+        assert [when for _, when in values_by_node(task)] == [f"2016-01-31T{hour:02}:00:00", "2016-02-01T00:00:00"]
     for at, scale in ((10, 1), (11, 1000)):
         rows = [[int(pd.Timestamp(moment).timestamp()) * scale, -73.5, 40.5] for moment in moments]
         task = run(write_csv(tmp_path / f"{at}.csv", rows), plan_of(utc=True, timezone="UTC")).city.task("seen")

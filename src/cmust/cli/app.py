@@ -11,6 +11,7 @@ from cmust import __version__
 from cmust.cli import bundles, continual, data, quickstart, scoring, training
 from cmust.cli.later import EXTERNAL, add_later
 from cmust.errors import CmustError
+from cmust.memory import keep_freed_memory
 
 RESUMABLE = {"train", "quickstart", "download", "adapt", "update", "experiment"}
 
@@ -79,4 +80,5 @@ def main() -> None:
     # PyTorch's threads would spin while they wait for each other: where another program is busy on the same processors,
     # a step takes nine times as long. It is read when PyTorch is imported, which is later.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    keep_freed_memory()
     app(prog_name="cmust")

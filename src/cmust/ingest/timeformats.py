@@ -32,6 +32,7 @@ CANDIDATES = (
     "%Y/%m/%d %H:%M",
     "%Y%m%d %H:%M:%S",
 )
+DIGITS = ("%Y%m%d%H%M%S", "%Y%m%d%H%M", "%Y%m%d%H", "%Y%m%d")
 _DATE, _CLOCK = r"[0-9]{4}-[0-9]{2}-[0-9]{2}", r"([01][0-9]|2[0-3]):[0-9]{2}(:[0-9]{2}(\.[0-9]{1,9})?)?"
 _OFFSET = r"( ?UTC|Z|[+-][0-9]{2}(:[0-9]{2})?)"
 ISO_PATTERNS = {ISO: rf"{_DATE}([ T]{_CLOCK}{_OFFSET}?)?", ISO_LOCAL: rf"{_DATE}([ T]{_CLOCK})?"}
@@ -58,8 +59,11 @@ def detect(values: Sequence[str], where: str) -> str:
     enough = 0.5 * len(texts)  # the others are thrown away and counted
     if sum(_ISO_TEXT.fullmatch(text) is not None or reads(text, PLAIN) for text in texts) >= enough:
         return ISO
-    if sum(len(text) == 14 and reads(text, "%Y%m%d%H%M%S") for text in texts) >= enough:
-        return "%Y%m%d%H%M%S"  # before the epochs: both are plain digits
+    # Before the epochs, as both are plain digits: as epochs these would be of 1976, or of 2030 and later.
+    for pattern in DIGITS:
+        alike = (len(text) == fixed_width(pattern) and text[:2] in ("19", "20") for text in texts)
+        if sum(fits and reads(text, pattern) for text, fits in zip(texts, alike, strict=True)) >= enough:
+            return pattern
     numbers = [float(text) for text in texts if re.fullmatch(r"\d{9,13}(\.\d+)?", text)]
     if len(numbers) >= enough:
         return EPOCH_MS if min(numbers) > 1e11 else EPOCH
