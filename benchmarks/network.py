@@ -7,7 +7,9 @@
 
 Beside ours: the plain formulation of the same mathematics (``benchmarks.plain``), the published implementation where a
 checkout is given, and the machine's limit: the floating point operations of the matrix products of the plain
-formulation, divided by the speed of one large product measured in the same run.
+formulation, divided by the speed of one large product measured in the same run. ``ours in two`` is a training step of
+two processes that share the batch, each with half of the threads, as ``torchrun --nproc-per-node 2 -m cmust train`` has
+them; its memory is that of both.
 
 Every system is a process of its own; the processes take turns, round after round, so that what disturbs the machine
 disturbs all alike. Results: median, least and most seconds, peak resident memory; benchmarks/results/network.json.
@@ -15,6 +17,7 @@ disturbs all alike. Results: median, least and most seconds, peak resident memor
 
 import argparse
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -34,10 +37,13 @@ from cmust.machine import describe_machine, has_fast_bf16
 from cmust.memory import keep_freed_memory
 from cmust.model import Head, Inputs, Trunk, forecast, model_config
 from cmust.prompts import FreePrompt, SummaryPrompt
+from cmust.rolling.losses import Ensemble
+from cmust.training import make_fabric
 from cmust.windows import ROWS_PER_PASS
 
 RESULTS = Path(__file__).parent / "results" / "network.json"
 SLOTS, STEPS, BATCH = 48, 12, 16
+SHARED = "ours in two"
 PRODUCT = 2048
 """Rows and columns of the product that the machine's limit is measured by."""
 
@@ -102,17 +108,37 @@ def published(folder: str, nodes: int) -> tuple[Predict, list[torch.nn.Module]]:
 def worker(job: dict[str, Any]) -> None:
     """Measure on demand: a line on standard input asks for a turn, an empty one for the memory and the end."""
     torch.set_num_threads(job["threads"])
-    if job["system"] == "ours":
+    if job["system"] in ("ours", SHARED):
         keep_freed_memory()  # as the command line does
     before = peak_gib()
     turn = product(job) if job["system"] == "limit" else network_turn(job)
-    for line in sys.stdin:
-        if not line.strip():
-            break
+    first = int(os.environ.get("RANK", 0)) == 0  # of several processes one is told, and tells
+    while told(sys.stdin.readline().strip() if first else ""):
         began = time.perf_counter()
         turn()
-        print(json.dumps(time.perf_counter() - began), flush=True)
-    print(json.dumps({"peak_gib": peak_gib(), "start_gib": before}), flush=True)
+        if first:
+            print(json.dumps(time.perf_counter() - began), flush=True)
+    memory = {"peak_gib": of_all(peak_gib()), "start_gib": of_all(before)}
+    if first:
+        print(json.dumps(memory), flush=True)
+
+
+def told(word: str) -> str:
+    """What the first of several processes was told, to all of them."""
+    if not torch.distributed.is_initialized():
+        return word
+    words = [word]
+    torch.distributed.broadcast_object_list(words)
+    return words[0]
+
+
+def of_all(amount: float) -> float:
+    """The sum over the processes."""
+    if not torch.distributed.is_initialized():
+        return amount
+    whole = torch.tensor(amount)
+    torch.distributed.all_reduce(whole)
+    return round(float(whole), 2)
 
 
 def peak_gib() -> float:
@@ -123,6 +149,8 @@ def peak_gib() -> float:
 
 def network_turn(job: dict[str, Any]) -> Callable[[], Any]:
     """A training step or a forecast."""
+    if job["system"] == SHARED:
+        return shared_turn(job)
     if job["system"] == "published":
         predict, modules = published(job["repo"], job["nodes"])
     else:
@@ -151,6 +179,30 @@ def network_turn(job: dict[str, Any]) -> Callable[[], Any]:
     for module in modules:
         module.train(job["mode"] == "train")
     return train if job["mode"] == "train" else infer
+
+
+def shared_turn(job: dict[str, Any]) -> Callable[[], Any]:
+    """A training step of one of several processes, through Fabric as the trainer goes."""
+    fabric = make_fabric({"bf16": "bf16-mixed", "fp32": "32-true"}[job["precision"]], "cpu", "auto")
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
+    fabric.launch()
+    _, modules = ours_or_plain("ours", job["preset"], job["nodes"])
+    inputs, truth = batch(job["nodes"])
+    optimizer = torch.optim.Adam([w for module in modules for w in module.parameters()], lr=1e-3, weight_decay=3e-4)
+    network, optimizer = fabric.setup(Ensemble(modules[0], {"task": modules[1]}), optimizer)
+    network.train()
+    mine = torch.arange(BATCH)[fabric.global_rank :: fabric.world_size]
+    parts = mine.split(max(1, ROWS_PER_PASS // (STEPS * job["nodes"])))
+
+    def train() -> None:
+        optimizer.zero_grad()
+        for index, part in enumerate(parts):
+            with fabric.no_backward_sync(network, enabled=index + 1 < len(parts)):
+                made = network("task", lambda trunk, head, part=part: forecast(trunk, head, some(inputs, part)))
+                fabric.backward((made - truth[part]).abs().sum() / truth.numel() * fabric.world_size)
+        optimizer.step()
+
+    return train
 
 
 def profile(preset: str, nodes: int, precision: str) -> None:
@@ -195,8 +247,11 @@ class Worker:
     def __init__(self, job: dict[str, Any]) -> None:
         self.job = job
         self.seconds: list[float] = []
-        command = [sys.executable, "-m", "benchmarks.network", "--worker", json.dumps(job)]
+        several = ["torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m"] * (job["system"] == SHARED)
+        command = [sys.executable, "-m", *several, "benchmarks.network", "--worker", json.dumps(job)]
         environment = os.environ | {"OMP_NUM_THREADS": str(job["threads"])}
+        if job["system"] == SHARED:  # what Fabric and DDP say of themselves
+            environment |= {"TORCH_CPP_LOG_LEVEL": "ERROR", "PYTHONWARNINGS": "ignore"}
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
         )
@@ -241,6 +296,8 @@ def jobs(arguments: argparse.Namespace) -> Iterator[list[dict[str, Any]]]:
                         "threads": arguments.threads,
                     }
                     group = [{"system": system, **shared} for system in ("ours", "plain", "limit")]
+                    if mode == "train" and arguments.threads > 1:
+                        group.insert(1, {"system": SHARED, **shared, "threads": arguments.threads // 2})
                     if arguments.reference_repo and preset == "reference":
                         # it computes in fp32 only: measured beside bf16 too, for the ratio
                         group.append({"system": "published", "repo": str(arguments.reference_repo), **shared})
@@ -309,7 +366,7 @@ def main() -> None:
                 for precision in arguments.precisions:
                     profile(preset, nodes, precision)
         return
-    told: dict[str, Any] = {
+    record: dict[str, Any] = {
         "made": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": " ".join(["python -m benchmarks.network", *sys.argv[1:]]),
         "machine": describe_machine(torch.device("cpu")),
@@ -323,10 +380,10 @@ def main() -> None:
     print("|".join(["---"] * 9))
     for group in jobs(arguments):
         for result in measure(group, arguments.rounds):
-            told["results"].append(result)
+            record["results"].append(result)
             print(line(result), flush=True)
         arguments.out.parent.mkdir(parents=True, exist_ok=True)
-        arguments.out.write_text(json.dumps(told, indent=1) + "\n")
+        arguments.out.write_text(json.dumps(record, indent=1) + "\n")
 
 
 if __name__ == "__main__":
