@@ -101,6 +101,27 @@ def test_a_stretch_of_time(run: Path) -> None:
         backtest(run, whole, since=str(START + 250 * STEP))
 
 
+def silent(whole: City, name: str, since: int) -> City:
+    """The city with nothing observed in one task from a step on."""
+    values = whole.tasks[name].values.copy()
+    values[since:] = np.nan
+    return whole.with_task(replace(whole.tasks[name], values=values))
+
+
+def test_a_task_without_truth_is_left_out_and_nothing_is_overwritten(run: Path) -> None:
+    since = str(START + 230 * STEP)
+    found = backtest(run, silent(city(), "trips", 230), since=since)
+    assert list(found["tasks"]) == ["visits"] and list(found["left_out"]) == ["trips"]
+    assert f"'trips' has no observation from {since} to" in found["left_out"]["trips"]
+    before = (run / "backtest.json").read_text()
+    with pytest.raises(RunError, match="give data with observations there"):
+        backtest(run, silent(silent(city(), "trips", 230), "visits", 230), since=since)
+    assert (run / "backtest.json").read_text() == before
+    # One truth is enough for a table.
+    one = silent(city(), "trips", 231).select(tasks=["trips"])
+    assert backtest(run, one, since=since)["tasks"]["trips"]["by"]["whole"][0]["targets"] == 3
+
+
 def test_forgetting_is_recorded_and_told(run: Path, result) -> None:
     phases = [event for event in Run(run).history() if event["event"] == "phase"]
     seen = [list(event["losses_of_seen"]) for event in phases if "losses_of_seen" in event]
