@@ -39,8 +39,9 @@ def calibrate(
     command: str | None = None,
 ) -> dict[str, Any]:
     """Go through the data after the validation part as if it had arrived step by step, and write what the intervals
-    have learned by its end into ``intervals.json``. Run it again when new truth has arrived, or a new version is made.
-    Intervals of other tasks stay there, where they are of the models in force.
+    have learned by the last truth into ``intervals.json``. Run it again when new truth has arrived, or a new version is
+    made. Intervals of other tasks, and of those without truth to learn from, stay there, where they are of the models
+    in force.
 
     Each step is forecast by the newest version of the run that had not seen it, of those that led to the one in force:
     what an update has seen was forecast by the version before it, and the intervals go on from there.
@@ -61,7 +62,7 @@ def calibrate(
 
     Raises:
         CityError: the data does not fit the model.
-        RunError: the run is not finished, or no task has enough data that is new to its model.
+        RunError: the run is not finished, or no task has enough data that is new to its model, with truths in it.
     """
     check_is_city(city)
     chosen = adaptation or Adaptation()
@@ -75,6 +76,7 @@ def calibrate(
         until,
         needs=lambda task: chosen.first_days * task.steps_per_day + forecaster.config.horizon,
         seen={name: each[0].seen for name, each in models.items()},
+        to_last_truth=True,
     )
     states, tasks = {}, {}
     for name, (task, origins) in found.items():
@@ -82,7 +84,14 @@ def calibrate(
         forecasts, truth = _collect(own, task, len(origins), progress)
         made = {system: _calibrated(forecaster, task, each, truth, chosen) for system, each in forecasts.items()}
         ours = made[OURS]
-        states[name] = ours.state(forecaster.identity(name), task.time[-1], chosen)
+        state = ours.state(forecaster.identity(name), task.time[-1], chosen)
+        if state.unknown.all():
+            left_out[name] = (
+                f"task {name!r} has too few observations in the {chosen.window_days} days up to {state.until} for an "
+                f"interval: give data with more of them"
+            )
+            continue
+        states[name] = state
         tasks[name] = {
             "unit": task.unit,
             "from": str(task.time[origins.start]),
@@ -93,6 +102,8 @@ def calibrate(
             "scores_known": ours.bounds.count.tolist(),
             "systems": {system: each.scores(truth, chosen) for system, each in made.items()},
         }
+    if not states:
+        raise RunError(next(iter(left_out.values())))
     content = {
         "made": provenance(command, torch.device("cpu")),
         "city": {"name": city.name, "synthetic": city.synthetic},
