@@ -16,7 +16,15 @@ from cmust.city import City, Task, check_is_city
 from cmust.continual.versions import lineage
 from cmust.errors import RunError
 from cmust.forecaster import Forecaster
-from cmust.intervals.conformal import Adaptation, Bounds, Groups, Scale, adaptive_bounds, node_groups
+from cmust.intervals.conformal import (
+    Adaptation,
+    Bounds,
+    Groups,
+    Scale,
+    adaptive_bounds,
+    channel_of_group,
+    node_groups,
+)
 from cmust.intervals.coverage import interval_scores
 from cmust.intervals.state import FILE, TaskIntervals, bounds, of_these_models, write_intervals
 from cmust.machine import provenance
@@ -161,7 +169,8 @@ def _calibrated(
     scale = Scale.of(task.kind, float(model.head.std.mean()))
     group = node_groups(model.average.mean(0), adaptation.groups)
     scores = _by_series((truth - scale.centre(forecast)) / scale.size(forecast))
-    return Calibrated(forecast, scale, group, adaptive_bounds(scores, group.ravel(), task.steps_per_day, adaptation))
+    found = adaptive_bounds(scores, group.ravel(), task.steps_per_day, adaptation, channel_of_group(group))
+    return Calibrated(forecast, scale, group, found)
 
 
 def _collect(

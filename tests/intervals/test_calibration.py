@@ -153,6 +153,17 @@ def test_a_task_without_truth_keeps_its_intervals(run: Path, result) -> None:
     assert path.read_text() == before
 
 
+def test_a_single_truth_after_a_long_silence_makes_no_intervals(run: Path, result) -> None:
+    path, data = run / "intervals.json", city().select(tasks=["trips"])
+    before = path.read_text()
+    values = data.tasks["trips"].values.copy()
+    values[203:251] = np.nan
+    short = replace(FAST, window_days=1)
+    with pytest.raises(RunError, match="'trips' has too few observations in the 1 days up to 2024-03-24T22:00:00"):
+        calibrate(run, data.with_task(replace(data.tasks["trips"], values=values)), adaptation=short)
+    assert path.read_text() == before
+
+
 def test_what_is_unknown_is_null_on_disk(run: Path, result) -> None:
     path = run / "intervals.json"
     content = json.loads(path.read_text())
