@@ -1,6 +1,7 @@
 """Adaptive intervals against a slow loop that says step by step what was known, and against the truth."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -140,6 +141,25 @@ def test_alpha_waits_where_there_is_no_interval() -> None:
     bounds = adaptive_bounds(scores, np.zeros(1, np.int64), DAY, Adaptation(levels=(0.95, 0.5), rate=0.1, first_days=1))
     assert np.isnan(bounds.lower[0]).all() and bounds.alpha[0].item() == pytest.approx(0.05)
     assert not np.isnan(bounds.lower[1, 9:]).any() and bounds.alpha[1].item() != pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("levels", [(0.5, 0.8, 0.9, 0.95), (0.9, 0.5, 0.95, 0.8)])
+def test_a_higher_level_contains_the_lower_ones(levels: tuple[float, ...]) -> None:
+    """Errors whose size jumps: each level's own alpha would have the intervals cross."""
+    rng, group = np.random.default_rng(7), np.array([0, 0, 0, 1, 1, 1])
+    size = np.where(np.arange(300) // 25 % 2, 4, 1)[:, None, None]
+    scores = (rng.standard_normal((300, 2, 6)) * size).astype(np.float32)
+    scores[rng.random(scores.shape) < 0.1] = np.nan
+    crossing = Adaptation(levels=levels, window_days=10, rate=0.1, first_days=1)
+    bounds = adaptive_bounds(scores, group, DAY, crossing)
+    alone = [adaptive_bounds(scores, group, DAY, replace(crossing, levels=(level,))) for level in sorted(levels)]
+    ordered = np.argsort(levels)
+    lower, upper = bounds.lower[ordered], bounds.upper[ordered]
+    assert not (np.diff(upper, axis=0) < 0).any() and not (np.diff(lower, axis=0) > 0).any()
+    assert (np.diff([each.upper[0] for each in alone], axis=0) < 0).any()
+    np.testing.assert_array_equal(lower[0], alone[0].lower[0])  # nothing is within the lowest
+    np.testing.assert_array_equal(upper[0], alone[0].upper[0])
+    np.testing.assert_array_equal(np.isnan(lower[-1]), np.isnan(alone[-1].lower[0]))
 
 
 def test_how_many_scores_a_level_needs() -> None:

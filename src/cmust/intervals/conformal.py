@@ -10,6 +10,7 @@ Two things adapt. The quantiles are those of a rolling window of days (split con
 order statistic ``ceil((n + 1) (1 - alpha / 2))``, and its mirror below). ``alpha`` follows what is missed: ``alpha +=
 rate * (nominal - share missed)`` with every origin whose truth became known (adaptive conformal inference, Gibbs and
 Candes 2021), so that a drift which the window has not seen yet widens the interval within hours.
+Each level has an ``alpha`` of its own; what is given, and judged, contains the intervals of lower levels.
 
 Of n scores no interval has a level above ``1 - 2 / (n + 1)``: beyond the extremes they say nothing. A group with fewer
 scores than its level needs takes those of the wider group it is part of, at the same horizon, and where these are too
@@ -249,6 +250,7 @@ def adaptive_bounds(
     alpha = np.broadcast_to(nominal, shape).copy()
     missed = np.full((origins, *shape), np.nan)
     bounds = Bounds(*(np.full((shape[0], origins + 1, *shape[1:]), np.nan, np.float32) for _ in range(2)))
+    by_level = np.argsort(adaptation.levels)
     first, window = adaptation.first_days * steps_per_day, adaptation.window_days * steps_per_day
     renewal = max(1, steps_per_day // 8)
     ahead, tables = np.arange(horizon), None
@@ -259,7 +261,7 @@ def adaptive_bounds(
         alpha = np.where(np.isnan(heard), alpha, alpha + step).clip(nominal / 10, np.minimum(3 * nominal, 0.98))
         if tables is None or origin % renewal == 0 or origin == origins:
             tables = Tables.of(scores, group, part_of, known, window, needed)
-        lower, upper = tables.offsets(alpha)
+        lower, upper = _nested(tables.offsets(alpha), by_level)
         bounds.lower[:, origin], bounds.upper[:, origin] = lower, upper
         if origin < origins:
             missed[origin] = _missed(scores[origin], lower[..., group], upper[..., group], membership)
@@ -267,6 +269,18 @@ def adaptive_bounds(
             bounds.count = tables.own.count
     bounds.alpha = alpha
     return bounds
+
+
+def _nested(ends: tuple[Floats, Floats], by_level: Groups) -> tuple[Floats, Floats]:
+    """Ends ``(V, F, G)`` such that each level's interval contains those of lower levels: every ``alpha`` adapts by
+    itself, and that of a low level may for a while ask for the wider one.
+
+    Where a level is unknown, so are those above it, which need more scores.
+    """
+    lower, upper = (each[by_level] for each in ends)
+    back = np.argsort(by_level)
+    nested: Floats = np.minimum.accumulate(lower, axis=0)[back]
+    return nested, np.maximum.accumulate(upper, axis=0)[back]
 
 
 def _missed(
