@@ -1,6 +1,7 @@
 """Rolling-origin evaluation, recounted from single forecasts; holidays; what earlier tasks lost."""
 
 import json
+import re
 from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
@@ -101,6 +102,27 @@ def test_a_stretch_of_time(run: Path) -> None:
         backtest(run, whole, since=str(START + 250 * STEP))
 
 
+def silent(whole: City, name: str, since: int) -> City:
+    """The city with nothing observed in one task from a step on."""
+    values = whole.tasks[name].values.copy()
+    values[since:] = np.nan
+    return whole.with_task(replace(whole.tasks[name], values=values))
+
+
+def test_a_task_without_truth_is_left_out_and_nothing_is_overwritten(run: Path) -> None:
+    since = str(START + 230 * STEP)
+    found = backtest(run, silent(city(), "trips", 230), since=since)
+    assert list(found["tasks"]) == ["visits"] and list(found["left_out"]) == ["trips"]
+    assert f"'trips' has no observation from {since} to" in found["left_out"]["trips"]
+    before = (run / "backtest.json").read_text()
+    with pytest.raises(RunError, match="give data with observations there"):
+        backtest(run, silent(silent(city(), "trips", 230), "visits", 230), since=since)
+    assert (run / "backtest.json").read_text() == before
+    # One truth is enough for a table.
+    one = silent(city(), "trips", 231).select(tasks=["trips"])
+    assert backtest(run, one, since=since)["tasks"]["trips"]["by"]["whole"][0]["targets"] == 3
+
+
 def test_forgetting_is_recorded_and_told(run: Path, result) -> None:
     phases = [event for event in Run(run).history() if event["event"] == "phase"]
     seen = [list(event["losses_of_seen"]) for event in phases if "losses_of_seen" in event]
@@ -143,6 +165,29 @@ def test_holidays(tmp_path: Path) -> None:
         holidays_of(bare, str(path))
     with pytest.raises(CityError, match="cannot read holidays"):
         holidays_of(bare, str(tmp_path / "none.txt"))
+
+
+def test_a_node_that_does_not_say_hides_no_holiday() -> None:
+    whole = city()
+    covariate = whole.covariates["holiday"]
+    values = np.stack([covariate.values, np.full_like(covariate.values, np.nan)], axis=1)
+    by_node = replace(covariate, values=values, nodes=("a", "b"))
+    assert holidays_of(replace(whole, covariates={"holiday": by_node})).tolist() == [HOLIDAY.item()]
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["20191225", "2019-12", "2019", "NaT", "2019-12-25T23:00-05:00", "2019-12-25T01:00Z", "2019-02-30", "0000-01-01"],
+)
+def test_a_line_that_is_no_date_is_named(line: str, tmp_path: Path) -> None:
+    path = tmp_path / "days.txt"
+    path.write_text(f"\ufeff2024-03-22\n\n{line}\n", encoding="utf-8")
+    with pytest.raises(
+        CityError, match=re.escape(f"{path} is no list of dates: line 3 is {line!r}; write one such as")
+    ):
+        holidays_of(city(), str(path))
+    path.write_text("\ufeff2024-03-22 \r\n\r\n", encoding="utf-8")
+    assert [str(day) for day in holidays_of(city(), str(path))] == ["2024-03-22"]
 
 
 def test_without_holidays_there_is_no_such_table(run: Path) -> None:

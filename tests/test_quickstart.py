@@ -126,3 +126,23 @@ def test_add_system_refuses_what_does_not_compare(other: dict[str, Any], message
         add_system(ours, "alone", theirs)
     with pytest.raises(RunError, match="not evaluated yet"):
         add_system(ours, "alone", tmp_path / "nothing")
+
+
+@pytest.mark.parametrize("name", ["cmust", "last_value", "alone"])
+def test_add_system_replaces_no_scores(name: str, tmp_path: Path) -> None:
+    ours = evaluation(tmp_path / "ours", {"b": {"cmust": 1.0}, "a": {"cmust": 1.0, "last_value": 5.0, "alone": 3.0}})
+    theirs = evaluation(tmp_path / "theirs", {"b": {"cmust": 2.0}, "a": {"cmust": 2.0}})
+    before = (ours / "evaluation.json").read_text()
+    with pytest.raises(RunError, match=f"has scores of '{name}' for [ab] already"):
+        add_system(ours, name, theirs)
+    assert (ours / "evaluation.json").read_text() == before
+
+
+def test_add_system_refuses_forecasts_of_another_length(tmp_path: Path) -> None:
+    runs = [evaluation(tmp_path / name, {"a": {"cmust": 1.0}}) for name in ("ours", "theirs")]
+    for steps, run in zip((12, 6), runs, strict=True):
+        content = json.loads((run / "evaluation.json").read_text())
+        content["tasks"]["a"]["systems"]["cmust"]["per_horizon"] = {"plain_mae": [1.0] * steps}
+        (run / "evaluation.json").write_text(json.dumps(content))
+    with pytest.raises(RunError, match=r"forecasts 12 steps of a, .* forecasts 6; their scores do not compare"):
+        add_system(runs[0], "alone", runs[1])

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from cmust.city import City, Task
 from cmust.errors import CityError
 from cmust.model.losses import loss_terms
-from cmust.windows import PARTS, Scaler, Windows, common_cuts, make_windows
+from cmust.windows import PARTS, Frame, Scaler, Windows, common_cuts, make_windows
 from tests.rolling.tiny import START, tiny_city, tiny_task
 
 T, F = 4, 3
@@ -266,3 +266,13 @@ def test_moving_to_a_device_keeps_everything() -> None:
     for one, two in zip(windows.inputs(starts), moved.inputs(starts), strict=True):
         assert torch.equal(one, two)
     assert moved.split.train_steps == windows.split.train_steps
+
+
+def test_places_on_one_line_of_longitude_are_not_told_apart_by_rounding() -> None:
+    lon, lat = np.full(7, -73.9), np.linspace(40.1, 40.7, 7)
+    assert np.stack([lon, lat], axis=1).std(axis=0)[0] > 0  # the mean of -73.9 seven times is another number
+    frame = Frame.of(lon, lat)
+    assert frame.std[0] == 1 and frame.std[1] == pytest.approx(lat.std())
+    assert np.abs(frame.standardise(lon, lat)[:, 0].numpy()).max() < 1e-9
+    # A metre apart is apart.
+    assert Frame.of(np.array([-73.9, -73.90001]), np.array([40.1, 40.1])).std[0] == pytest.approx(5e-6)

@@ -56,7 +56,7 @@ def backtest(
 
     Raises:
         CityError: the data does not fit the model, or the holidays cannot be read.
-        RunError: the run is not finished, or no task has enough data that is new to its model.
+        RunError: the run is not finished, or no task has enough data that is new to its model, with truths in it.
     """
     check_is_city(city)
     version, _ = Run(run).pointer()

@@ -16,7 +16,15 @@ from cmust.city import City, Task, check_is_city
 from cmust.continual.versions import lineage
 from cmust.errors import RunError
 from cmust.forecaster import Forecaster
-from cmust.intervals.conformal import Adaptation, Bounds, Groups, Scale, adaptive_bounds, node_groups
+from cmust.intervals.conformal import (
+    Adaptation,
+    Bounds,
+    Groups,
+    Scale,
+    adaptive_bounds,
+    channel_of_group,
+    node_groups,
+)
 from cmust.intervals.coverage import interval_scores
 from cmust.intervals.state import FILE, TaskIntervals, bounds, of_these_models, write_intervals
 from cmust.machine import provenance
@@ -39,8 +47,9 @@ def calibrate(
     command: str | None = None,
 ) -> dict[str, Any]:
     """Go through the data after the validation part as if it had arrived step by step, and write what the intervals
-    have learned by its end into ``intervals.json``. Run it again when new truth has arrived, or a new version is made.
-    Intervals of other tasks stay there, where they are of the models in force.
+    have learned by the last truth into ``intervals.json``. Run it again when new truth has arrived, or a new version is
+    made. Intervals of other tasks, and of those without truth to learn from, stay there, where they are of the models
+    in force.
 
     Each step is forecast by the newest version of the run that had not seen it, of those that led to the one in force:
     what an update has seen was forecast by the version before it, and the intervals go on from there.
@@ -61,7 +70,7 @@ def calibrate(
 
     Raises:
         CityError: the data does not fit the model.
-        RunError: the run is not finished, or no task has enough data that is new to its model.
+        RunError: the run is not finished, or no task has enough data that is new to its model, with truths in it.
     """
     check_is_city(city)
     chosen = adaptation or Adaptation()
@@ -75,6 +84,7 @@ def calibrate(
         until,
         needs=lambda task: chosen.first_days * task.steps_per_day + forecaster.config.horizon,
         seen={name: each[0].seen for name, each in models.items()},
+        to_last_truth=True,
     )
     states, tasks = {}, {}
     for name, (task, origins) in found.items():
@@ -82,7 +92,14 @@ def calibrate(
         forecasts, truth = _collect(own, task, len(origins), progress)
         made = {system: _calibrated(forecaster, task, each, truth, chosen) for system, each in forecasts.items()}
         ours = made[OURS]
-        states[name] = ours.state(forecaster.identity(name), task.time[-1], chosen)
+        state = ours.state(forecaster.identity(name), task.time[-1], chosen)
+        if state.unknown.all():
+            left_out[name] = (
+                f"task {name!r} has too few observations in the {chosen.window_days} days up to {state.until} for an "
+                f"interval: give data with more of them"
+            )
+            continue
+        states[name] = state
         tasks[name] = {
             "unit": task.unit,
             "from": str(task.time[origins.start]),
@@ -93,6 +110,8 @@ def calibrate(
             "scores_known": ours.bounds.count.tolist(),
             "systems": {system: each.scores(truth, chosen) for system, each in made.items()},
         }
+    if not states:
+        raise RunError(next(iter(left_out.values())))
     content = {
         "made": provenance(command, torch.device("cpu")),
         "city": {"name": city.name, "synthetic": city.synthetic},
@@ -150,7 +169,8 @@ def _calibrated(
     scale = Scale.of(task.kind, float(model.head.std.mean()))
     group = node_groups(model.average.mean(0), adaptation.groups)
     scores = _by_series((truth - scale.centre(forecast)) / scale.size(forecast))
-    return Calibrated(forecast, scale, group, adaptive_bounds(scores, group.ravel(), task.steps_per_day, adaptation))
+    found = adaptive_bounds(scores, group.ravel(), task.steps_per_day, adaptation, channel_of_group(group))
+    return Calibrated(forecast, scale, group, found)
 
 
 def _collect(

@@ -14,14 +14,15 @@ def add_system(run: Path | str, name: str, other: Path | str) -> dict[str, Any]:
 
     Args:
         run: an evaluated run folder, rewritten.
-        name: such as ``alone`` or ``joint``.
-        other: a run folder evaluated on the same part of the same city.
+        name: such as ``alone`` or ``joint``; none that is there already.
+        other: a run folder evaluated on the same part of the same city, of as many forecast steps.
 
     Returns:
         What ``evaluation.json`` of ``run`` holds now.
 
     Raises:
-        RunError: one of them is not evaluated, or they were not evaluated on the same windows of the same tasks.
+        RunError: one of them is not evaluated, they were not evaluated on the same windows of the same tasks, or
+            ``run`` has a system of this name.
     """
     ours, theirs = _evaluation(run), _evaluation(other)
     for key in ("city", "protocol", "part"):
@@ -35,10 +36,24 @@ def add_system(run: Path | str, name: str, other: Path | str) -> dict[str, Any]:
             raise RunError(
                 f"{run} has {scored['windows']} windows of {task}, {other} has {counted}; their scores do not compare"
             )
-        systems = scored["systems"]
-        scored["systems"] = {**systems, name: theirs["tasks"][task]["systems"]["cmust"]}
+        systems, added = scored["systems"], theirs["tasks"][task]["systems"]["cmust"]
+        if name in systems:
+            raise RunError(
+                f"{run} has scores of {name!r} for {task} already (it has {', '.join(systems)}); take another name, or "
+                f"evaluate the run again, which leaves only its own"
+            )
+        if (steps := _steps(systems["cmust"])) != (other_steps := _steps(added)):
+            raise RunError(
+                f"{run} forecasts {steps} steps of {task}, {other} forecasts {other_steps}; their scores do not compare"
+            )
+        scored["systems"] = {**systems, name: added}
     write_text(Run(run).evaluation_file, json.dumps(ours, indent=1) + "\n")
     return ours
+
+
+def _steps(scores: dict[str, Any]) -> int:
+    """How many forecast steps a system was scored on; 0 where it is not said."""
+    return len(scores.get("per_horizon", {}).get("plain_mae", []))
 
 
 def _evaluation(run: Path | str) -> dict[str, Any]:

@@ -206,8 +206,9 @@ class Forecaster:
         Returns:
             ``(time, node)`` or ``(time, node, channel)`` in original units, with real times and node names. Along the
             nodes, ``filled`` is the share of missing inputs and ``flag`` one of ``ok``, ``partly_filled``,
-            ``all_filled``. With ``level`` a data set of ``value``, ``lower`` and ``upper``; its attribute
-            ``calibrated_until`` is the last step whose truth the intervals have seen.
+            ``all_filled``. With ``level`` a data set of ``value``, ``lower`` and ``upper``, both NaN where too few
+            truths were heard for an interval; its attribute ``calibrated_until`` is the last step whose truth the
+            intervals have seen.
 
         Raises:
             CityError: the data does not fit the model, is too short, or too much of it is missing.

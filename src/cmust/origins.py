@@ -57,6 +57,7 @@ def unseen_origins(
     until: str | None = None,
     needs: Callable[[Task], int] = lambda task: 1,
     seen: Mapping[str, np.datetime64] | None = None,
+    to_last_truth: bool = False,
 ) -> tuple[dict[str, tuple[Task, range]], dict[str, str]]:
     """Per task of the run that the city has: its data before ``until``, and the origins from which all that is forecast
     is new to the model.
@@ -71,46 +72,58 @@ def unseen_origins(
         until: local time from which on no truth is used: steps that end later are left out.
         needs: how many new steps a task has to have.
         seen: by task the last step that is not new; what the model has seen when not given.
+        to_last_truth: leave out the steps after the last one that was observed: a feed that is dead.
 
     Returns:
-        The tasks with enough that is new, and why others are left out.
+        The tasks with enough that is new and a truth among it, and why others are left out.
 
     Raises:
         CityError: a time cannot be read.
         RunError: the city has none of the run's tasks, it is not known what the model has seen, or no task has enough
-            that is new.
+            that is new, or any truth in it.
     """
     names = forecaster.tasks_in(city)
     ends = _seen_until(forecaster, city, names) if seen is None else seen
     found, left_out = {}, {}
     for name in names:
-        task = forecaster.task_of(city, name)
-        new, inputs = seconds_after(task, ends[name]) // task.interval + 1, forecaster.config.input_steps
-        first = max(new, inputs)
+        task, inputs = forecaster.task_of(city, name), forecaster.config.input_steps
+        new = seconds_after(task, ends[name]) // task.interval + 1
         # The first step that begins at or after since, and the steps that have ended by until.
-        begin = first if since is None else -(-seconds_after(task, since) // task.interval)
+        begin = max(new, inputs) if since is None else -(-seconds_after(task, since) // task.interval)
         end = task.n_steps if until is None else min(seconds_after(task, until) // task.interval, task.n_steps)
-        count, needed = max(end - begin, 0), needs(task)
-        if begin < new:
+        if begin < max(new, inputs):
+            left_out[name] = _too_early(task, f"--since {since}", inputs, None if begin >= new else ends[name])
+            continue
+        stretch = range(begin, end)
+        observed = begin + np.flatnonzero(task.valid[begin:end].any(axis=(1, 2)))
+        if to_last_truth and len(observed):
+            stretch = range(begin, int(observed[-1]) + 1)
+        if len(stretch) < (needed := needs(task)):
+            last = until or task.time[-1] if stretch.stop == end else task.time[stretch[-1]]
             left_out[name] = (
-                f"the model of task {name!r} has seen data up to {ends[name]}; --since {since} is not after it"
+                f"task {name!r} has {len(stretch)} steps from {since or ends[name]} to {last} that are new to its "
+                f"model, {needed} are needed ({needed / task.steps_per_day:.1f} days): give newer data"
             )
-        elif begin < first:
+        elif not len(observed):
             left_out[name] = (
-                f"a forecast of task {name!r} needs the {inputs} steps before it, and the data begins at "
-                f"{task.time[0]}: --since {since} is too early; take {_begin(task, inputs)} or later, or give the data "
-                f"before it too"
-            )
-        elif count < needed:
-            left_out[name] = (
-                f"task {name!r} has {count} steps from {since or ends[name]} to {until or task.time[-1]} that are new "
-                f"to its model, {needed} are needed ({needed / task.steps_per_day:.1f} days): give newer data"
+                f"task {name!r} has no observation from {task.time[begin]} to {task.time[end - 1]}: give data with "
+                f"observations there"
             )
         else:
-            found[name] = task.select(time=slice(None, _begin(task, end))), range(begin, end)
+            found[name] = task.select(time=slice(None, _begin(task, stretch.stop))), stretch
     if not found:
         raise RunError(next(iter(left_out.values())))
     return found, left_out
+
+
+def _too_early(task: Task, since: str, inputs: int, seen: np.datetime64 | None) -> str:
+    """Why forecasts cannot begin at ``since``: the model has seen data up to ``seen``, or its inputs are not there."""
+    if seen is not None:
+        return f"the model of task {task.name!r} has seen data up to {seen}; {since} is not after it"
+    return (
+        f"a forecast of task {task.name!r} needs the {inputs} steps before it, and the data begins at {task.time[0]}: "
+        f"{since} is too early; take {_begin(task, inputs)} or later, or give the data before it too"
+    )
 
 
 def _begin(task: Task, step: int) -> np.datetime64:

@@ -194,11 +194,12 @@ class Frame:
     @classmethod
     def of(cls, lon: npt.NDArray[np.float64], lat: npt.NDArray[np.float64]) -> "Frame":
         """The frame of the distinct places among ``lon`` and ``lat`` ``(N,)``: tasks over the same places count
-        once.
+        once. Coordinates that are all the same, but for the last digit of their mean, get a standard deviation of 1.
         """
         places = np.unique(np.stack([lon, lat], axis=1), axis=0)
         std = places.std(axis=0)
-        return cls(places.mean(axis=0), np.where(std > 0, std, 1.0))
+        noise = 1e-9 * np.maximum(1, np.abs(places).max(axis=0))
+        return cls(places.mean(axis=0), np.where(std > noise, std, 1.0))
 
     def standardise(self, lon: npt.NDArray[np.float64], lat: npt.NDArray[np.float64]) -> Tensor:
         """``(N, 2)`` float32."""

@@ -1,18 +1,20 @@
 """Calibration of a run: from what it has not seen, in the order in which it became known; what is on disk."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import xarray as xr
+from rich.console import Console
 
 from cmust import Forecaster
 from cmust.calibration import calibrate
 from cmust.city import City
-from cmust.cli.forecasts import old_intervals
+from cmust.cli.forecasts import old_intervals, render
 from cmust.errors import CityError, ConfigError, RunError
-from cmust.forecast_table import forecast_tasks
+from cmust.forecast_table import forecast_table, forecast_tasks
 from cmust.identity import data_fingerprint
 from cmust.intervals.conformal import Adaptation
 from cmust.intervals.state import read_intervals, write_intervals
@@ -112,6 +114,74 @@ def test_intervals_of_other_tasks_stay_where_they_are_of_the_model_in_force(run:
     assert list(read_intervals(path)) == ["trips"]
 
 
+def silent(whole: City, name: str, since: int) -> City:
+    """The city with nothing observed in one task from a step on."""
+    values = whole.tasks[name].values.copy()
+    values[since:] = np.nan
+    return whole.with_task(replace(whole.tasks[name], values=values))
+
+
+def no_constant(name: str) -> float:
+    raise ValueError(f"{name} is not JSON")
+
+
+def test_a_dead_feed_leaves_the_intervals_as_they_were_after_its_last_truth(run: Path, result) -> None:
+    path, last = run / "intervals.json", START + 246 * STEP
+    calibrate(run, city(), adaptation=FAST, until=str(last + STEP))
+    alive = json.loads(path.read_text(), parse_constant=no_constant)
+    dead = calibrate(run, silent(city(), "trips", 247), adaptation=FAST)
+    content = json.loads(path.read_text(), parse_constant=no_constant)
+    assert content["states"]["trips"] == alive["states"]["trips"] and dead["left_out"] == {}
+    assert content["states"]["trips"]["until"] == dead["tasks"]["trips"]["until"] == str(last)
+    with pytest.raises(RunError, match=rf"has 7 steps from .* to {START + 230 * STEP} .* 15 are needed"):
+        calibrate(
+            run, silent(city().select(tasks=["trips"]), "trips", 231), adaptation=FAST, since=str(START + 224 * STEP)
+        )
+
+
+def test_a_task_without_truth_keeps_its_intervals(run: Path, result) -> None:
+    path, since = run / "intervals.json", str(START + 205 * STEP)
+    before = path.read_text()
+    told = calibrate(run, silent(city(), "visits", 102), adaptation=FAST, since=since)
+    content = json.loads(path.read_text())
+    assert list(told["tasks"]) == ["trips"] and "'visits' has no observation from" in told["left_out"]["visits"]
+    for part in ("states", "tasks"):
+        assert content[part]["visits"] == json.loads(before)[part]["visits"]
+    before = path.read_text()
+    with pytest.raises(RunError, match="give data with observations there"):
+        calibrate(run, silent(city().select(tasks=["visits"]), "visits", 102), adaptation=FAST, since=since)
+    assert path.read_text() == before
+
+
+def test_a_single_truth_after_a_long_silence_makes_no_intervals(run: Path, result) -> None:
+    path, data = run / "intervals.json", city().select(tasks=["trips"])
+    before = path.read_text()
+    values = data.tasks["trips"].values.copy()
+    values[203:251] = np.nan
+    short = replace(FAST, window_days=1)
+    with pytest.raises(RunError, match="'trips' has too few observations in the 1 days up to 2024-03-24T22:00:00"):
+        calibrate(run, data.with_task(replace(data.tasks["trips"], values=values)), adaptation=short)
+    assert path.read_text() == before
+
+
+def test_what_is_unknown_is_null_on_disk(run: Path, result) -> None:
+    path = run / "intervals.json"
+    content = json.loads(path.read_text())
+    del content["checksum"]
+    for end in ("lower", "upper"):
+        content["states"]["trips"][end][1][2][0] = None
+    write_intervals(path, content)
+    state = read_intervals(path)["trips"]
+    assert state.unknown.sum() == 1 and state.unknown[1, 2, 0]
+    assert json.loads(json.dumps(state.to_json(), allow_nan=False)) == content["states"]["trips"]
+    found = Forecaster.load(run).predict(city(), "trips", level=0.9)
+    assert np.isnan(found.lower[2]).all() and np.isnan(found.upper[2]).all() and not np.isnan(found.lower[:2]).any()
+    calibrate(run, city().select(tasks=["visits"]), adaptation=FAST)
+    assert json.loads(path.read_text())["states"]["trips"] == content["states"]["trips"]
+    with pytest.raises(ValueError, match="JSON compliant"):
+        write_intervals(path, {"states": float("nan")})
+
+
 def test_since_before_the_inputs_of_the_first_forecast(run: Path) -> None:
     later = city().select(tasks=["trips"], time=slice(str(START + 230 * STEP), None))
     forecaster, seen = Forecaster.load(run), {"trips": START + 220 * STEP}
@@ -182,6 +252,27 @@ def test_intervals_that_have_heard_nothing_for_long_say_so(run: Path, result) ->
         lines = old_intervals(forecasts, "cmust calibrate runs/a CITY")
         assert len(lines) == told
     assert "15 days before; `cmust calibrate runs/a CITY`" in lines[0]
+
+
+def test_places_without_an_interval_are_named(run: Path, result) -> None:
+    forecasts = forecast_tasks(Forecaster.load(run), city(), ["visits"], level=0.9)
+    assert old_intervals(forecasts, "x") == []
+    ends = forecasts["visits"]
+    ends["lower"][:, 2, 1] = ends["upper"][:, 2, 1] = np.nan
+    told = old_intervals(forecasts, "cmust calibrate runs/a CITY")
+    assert told == [
+        "note: place 2 of visits has no interval for some steps: too few observations in the days before; `cmust "
+        "calibrate runs/a CITY` makes one when there are more"
+    ]
+    ends["lower"][:] = ends["upper"][:] = np.nan
+    assert (
+        "note: place 0, place 1, place 2, place 3, place 4 and 4 more of visits have no interval for any step"
+        in (old_intervals(forecasts, "x")[0])
+    )
+    console = Console(width=200, record=True)
+    render(forecast_table(forecasts), {"visits": "trips"}, 2, console, synthetic=False)
+    shown = console.export_text()
+    assert "nan" not in shown and "—" in shown
 
 
 def test_intervals_that_know_the_future_are_refused(run: Path, result) -> None:

@@ -1,6 +1,7 @@
 """Adaptive intervals against a slow loop that says step by step what was known, and against the truth."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cmust.errors import ConfigError
-from cmust.intervals.conformal import Adaptation, Scale, Table, adaptive_bounds, node_groups
+from cmust.intervals.conformal import Adaptation, Scale, Table, adaptive_bounds, node_groups, scores_needed
 
 DAY = 8  # steps, so that the sorted window is renewed at every step
 QUICK = Adaptation(levels=(0.8, 0.5), window_days=4, rate=0.1, first_days=1)
@@ -106,6 +107,63 @@ def test_quantiles_are_the_conformal_ones(count: int, alpha: float, seed: int) -
     smallest = 2 / (count + 1)  # beyond the extremes
     assert outside <= max(alpha, smallest) + 1e-9
     assert outside > alpha - 2 / (count + 1) - 1e-5
+
+
+def test_too_few_scores_take_those_of_the_wider_group_or_give_no_interval() -> None:
+    """Group 0 has a series and 10 scores after 10 origins; groups 0 and 1 are one channel, group 2 is another."""
+    rng = np.random.default_rng(5)
+    group, part_of = np.array([0, 1, 1, 1, 1, 2]), np.array([0, 0, 1])
+    scores = (rng.standard_normal((60, 1, 6)) * np.array([1, 5, 5, 5, 5, 1])).astype(np.float32)
+    still = Adaptation(levels=(0.95, 0.5), window_days=10, rate=0.0, first_days=1)
+    bounds = adaptive_bounds(scores, group, DAY, still, part_of)
+
+    def interval(known: np.ndarray, alpha: float) -> tuple[float, float]:
+        ordered, n = np.sort(known.ravel()), known.size
+        return ordered[math.floor((n + 1) * alpha / 2 + 1e-6) - 1], ordered[math.ceil((n + 1) * (1 - alpha / 2)) - 1]
+
+    for origin in (10, 38, 39, 60):
+        seen = scores[:origin, 0]
+        own = [seen[:, :1], seen[:, 1:5], seen[:, 5:]]
+        enough = origin >= 39  # (n + 1) * 0.05 / 2 is 1 for n = 39: one beyond either end
+        wanted = [own[0] if enough else seen[:, :5], own[1]]
+        for number, known in enumerate(wanted):
+            found = bounds.lower[0, origin, 0, number], bounds.upper[0, origin, 0, number]
+            assert found == pytest.approx(interval(known, 0.05))
+        assert np.isnan(bounds.lower[0, origin, 0, 2]) == np.isnan(bounds.upper[0, origin, 0, 2]) == (not enough)
+        for number, known in enumerate(own):  # 0.5 needs only 3
+            found = bounds.lower[1, origin, 0, number], bounds.upper[1, origin, 0, number]
+            assert found == pytest.approx(interval(known, 0.5))
+    assert bounds.count.tolist() == [[60, 240, 60]]
+
+
+def test_alpha_waits_where_there_is_no_interval() -> None:
+    scores = np.random.default_rng(6).standard_normal((30, 1, 1)).astype(np.float32)
+    bounds = adaptive_bounds(scores, np.zeros(1, np.int64), DAY, Adaptation(levels=(0.95, 0.5), rate=0.1, first_days=1))
+    assert np.isnan(bounds.lower[0]).all() and bounds.alpha[0].item() == pytest.approx(0.05)
+    assert not np.isnan(bounds.lower[1, 9:]).any() and bounds.alpha[1].item() != pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("levels", [(0.5, 0.8, 0.9, 0.95), (0.9, 0.5, 0.95, 0.8)])
+def test_a_higher_level_contains_the_lower_ones(levels: tuple[float, ...]) -> None:
+    """Errors whose size jumps: each level's own alpha would have the intervals cross."""
+    rng, group = np.random.default_rng(7), np.array([0, 0, 0, 1, 1, 1])
+    size = np.where(np.arange(300) // 25 % 2, 4, 1)[:, None, None]
+    scores = (rng.standard_normal((300, 2, 6)) * size).astype(np.float32)
+    scores[rng.random(scores.shape) < 0.1] = np.nan
+    crossing = Adaptation(levels=levels, window_days=10, rate=0.1, first_days=1)
+    bounds = adaptive_bounds(scores, group, DAY, crossing)
+    alone = [adaptive_bounds(scores, group, DAY, replace(crossing, levels=(level,))) for level in sorted(levels)]
+    ordered = np.argsort(levels)
+    lower, upper = bounds.lower[ordered], bounds.upper[ordered]
+    assert not (np.diff(upper, axis=0) < 0).any() and not (np.diff(lower, axis=0) > 0).any()
+    assert (np.diff([each.upper[0] for each in alone], axis=0) < 0).any()
+    np.testing.assert_array_equal(lower[0], alone[0].lower[0])  # nothing is within the lowest
+    np.testing.assert_array_equal(upper[0], alone[0].upper[0])
+    np.testing.assert_array_equal(np.isnan(lower[-1]), np.isnan(alone[-1].lower[0]))
+
+
+def test_how_many_scores_a_level_needs() -> None:
+    assert scores_needed(1 - np.array([0.5, 0.8, 0.9, 0.95, 0.99])).tolist() == [3, 9, 19, 39, 199]
 
 
 def test_groups_by_rank() -> None:

@@ -68,6 +68,18 @@ def test_the_backtest_is_the_stored_one(run_folder: Path) -> None:
     assert lists.count("loses") == 2  # the scores lose on the last task, and so does the backtest
 
 
+def test_a_backtest_without_an_error_of_cmust_is_lost(run_folder: Path) -> None:
+    stored = add_backtest(run_folder)
+    for task in stored["tasks"].values():
+        task["by"]["whole"][0]["mae"]["cmust"] = float("nan")
+    (run_folder / "backtest.json").write_text(json.dumps(stored))
+    page = write_report(run_folder).read_text()
+    for name in stored["tasks"]:
+        assert f'<li class="loses"><b>{name}</b> 660 forecasts' in page
+    told = "The MAE of CMuST is no number, that of the best naive forecast, weekly average, is 5.50."
+    assert page.count(told) == len(stored["tasks"])
+
+
 def test_the_intervals_are_the_stored_ones(run_folder: Path) -> None:
     stored = add_intervals(run_folder)
     page = page_of(run_folder)

@@ -75,6 +75,21 @@ def test_missing_scores_are_never_compared() -> None:
     assert headline(check_evaluation(content)).startswith("No task has both")
 
 
+def test_a_model_without_any_score_loses_to_naive_forecasts_that_have_some() -> None:
+    content = evaluation(taxi=WON, bike={"cmust": system(float("nan"), float("nan")), "yesterday": system(1.0, 2.0)})
+    checked = check_evaluation(content)
+    verdict = judge(checked.tasks["bike"])
+    assert verdict.compared and verdict.loses and verdict.loses_mae and not verdict.beats_mae
+    assert verdict.sentences == ("CMuST has no score that is a number, and loses to the naive forecasts, which have.",)
+    assert headline(checked) == (
+        "CMuST beats every naive forecast in plain and masked MAE on 1 of 2 tasks; "
+        "it loses to a naive forecast on bike."
+    )
+    assert "bike: CMuST has no score" in printed(content)
+    nobody = evaluation(bike={"cmust": system(None, None), "yesterday": system(None, None)})
+    assert not judge(check_evaluation(nobody).tasks["bike"]).compared
+
+
 def test_systems_stand_ours_learned_naive() -> None:
     systems = {name: system(1.0, 1.0) for name in ("weekly_average", "last_value", "joint", "cmust", "alone")}
     task = check_evaluation(evaluation(taxi=systems)).tasks["taxi"]

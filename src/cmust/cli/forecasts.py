@@ -1,10 +1,12 @@
 """Forecasts in a terminal: a table per task, the busiest places as rows, times as columns."""
 
 import math
+from collections.abc import Iterable
 from itertools import accumulate
 
 import numpy as np
 import pandas as pd
+import xarray as xr
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
@@ -12,12 +14,14 @@ from rich.table import Table
 
 from cmust.forecast_table import Forecasts
 from cmust.intervals.conformal import Adaptation
+from cmust.report.scores import NOTHING
 
 VALUES = ("value", "lower", "upper")
 
 
 def old_intervals(forecasts: Forecasts, command: str) -> list[str]:
-    """A line for each task whose intervals are made of errors that are all longer ago than their window of days.
+    """A line for each task whose intervals are made of errors that are all longer ago than their window of days, and
+    for each that has places without one.
 
     Args:
         forecasts: with intervals.
@@ -32,7 +36,30 @@ def old_intervals(forecasts: Forecasts, command: str) -> list[str]:
                 f"note: the intervals of {task} have seen no truth since {until}, {days} days before; "
                 f"`{command}` brings them up to date"
             )
+        if missing := _without_interval(data):
+            told.append(
+                f"note: {missing}: too few observations in the days before; `{command}` makes one when there are more"
+            )
     return told
+
+
+def _without_interval(data: xr.Dataset) -> str:
+    """Which places of a task have no interval, in words; empty where all have one."""
+    unknown = (data["lower"].isnull() | data["upper"].isnull()).transpose("node", ...).values
+    unknown = unknown.reshape(len(unknown), -1)
+    lacking = data["node"].values[unknown.any(axis=1)]
+    if not len(lacking):
+        return ""
+    which = "any step" if unknown[unknown.any(axis=1)].all() else "some steps"
+    verb = "has" if len(lacking) == 1 else "have"
+    return f"{_named(lacking)} of {data.attrs['task']} {verb} no interval for {which}"
+
+
+def _named(places: Iterable[str], most: int = 5) -> str:
+    """The first few names, and how many more there are."""
+    names = list(places)
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 def render(table: pd.DataFrame, units: dict[str, str], places: int, console: Console, *, synthetic: bool) -> None:
@@ -81,10 +108,14 @@ def _table(wide: dict[str, pd.DataFrame]) -> Table:
 
 
 def _shown(values: pd.DataFrame) -> pd.DataFrame:
-    """Numbers as text, all with the decimals that give the largest three digits."""
-    largest = float(np.abs(values.to_numpy()).max())
+    """Numbers as text, all with the decimals that give the largest three digits; a sign where there is none."""
+    largest = float(np.nan_to_num(np.abs(values.to_numpy())).max())
     decimals = max(0, 2 - math.floor(math.log10(largest))) if largest > 0 else 0
-    return values.map(lambda value: f"{round(value, decimals) + 0.0:.{decimals}f}")  # + 0.0: no minus before zero
+
+    def shown(value: float) -> str:
+        return NOTHING if math.isnan(value) else f"{round(value, decimals) + 0.0:.{decimals}f}"  # no minus before zero
+
+    return values.map(shown)
 
 
 def _fitting(cells: dict[str, pd.DataFrame], width: int) -> int:
@@ -101,6 +132,6 @@ def _filled(rows: pd.DataFrame) -> str:
     share = share[share > 0].sort_values(ascending=False, kind="stable")
     if share.empty:
         return ""
-    named = ", ".join(f"{node} {part:.0%}" for node, part in share.head(5).items())
-    more = f" and {len(share) - 5} more" if len(share) > 5 else ""
-    return f"missing inputs, filled by the weekly average: {named}{more}"
+    return (
+        f"missing inputs, filled by the weekly average: {_named(f'{node} {part:.0%}' for node, part in share.items())}"
+    )

@@ -10,6 +10,11 @@ Two things adapt. The quantiles are those of a rolling window of days (split con
 order statistic ``ceil((n + 1) (1 - alpha / 2))``, and its mirror below). ``alpha`` follows what is missed: ``alpha +=
 rate * (nominal - share missed)`` with every origin whose truth became known (adaptive conformal inference, Gibbs and
 Candes 2021), so that a drift which the window has not seen yet widens the interval within hours.
+Each level has an ``alpha`` of its own; what is given, and judged, contains the intervals of lower levels.
+
+Of n scores no interval has a level above ``1 - 2 / (n + 1)``: beyond the extremes they say nothing. A group with fewer
+scores than its level needs takes those of the wider group it is part of, at the same horizon, and where these are too
+few as well there is no interval. Other horizons never stand in: the errors of nearer steps are smaller.
 """
 
 from dataclasses import dataclass, field
@@ -31,7 +36,7 @@ class Adaptation:
         levels: nominal coverages, each in (0, 1).
         window_days: scores of so many days make the quantiles.
         rate: of ``alpha``, per step.
-        first_days: so many days of scores before the first interval.
+        first_days: so many days of origins before the first interval; it comes later where their scores are too few.
         groups: of nodes, at most; each has at least four nodes.
 
     Raises:
@@ -111,6 +116,18 @@ def node_groups(level: Floats, at_most: int) -> Groups:
     return groups
 
 
+def channel_of_group(group: Groups) -> Groups:
+    """The channel ``(G,)`` of each group that :func:`node_groups` made, ``(N, C)``."""
+    channels = group.shape[1]
+    return np.repeat(np.arange(channels), (int(group.max()) + 1) // channels)
+
+
+def scores_needed(alpha: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
+    """Of how many scores a quantile is one of them: fewer leave more than ``alpha / 2`` beyond their extremes."""
+    # A millionth, as for the ranks: 0.05 needs 39, not the 40 that floating point makes of it.
+    return np.ceil(2 / alpha - 1 - 1e-6).astype(np.int64)
+
+
 @dataclass
 class Table:
     """The scores known at a time, sorted, by horizon and group.
@@ -136,18 +153,63 @@ class Table:
         ordered.sort(axis=-1)  # NaN, what is missing, goes last
         return cls(ordered, (~np.isnan(ordered)).sum(-1))
 
-    def offsets(self, alpha: npt.NDArray[np.float64]) -> tuple[Floats, Floats]:
+    def offsets(self, alpha: npt.NDArray[np.float64], of: Groups | None = None) -> tuple[Floats, Floats]:
         """Lower and upper quantiles for ``alpha`` ``(V, F, G)``, half of it missed on either side; NaN without scores.
 
         Where the scores are too few for so small an ``alpha``, their extremes.
+
+        Args:
+            alpha: per level, horizon and group.
+            of: ``(G,)``, the group of this table that each is part of; the groups of the table when not given.
         """
-        count = self.count[None]
+        which = np.arange(self.count.shape[1]) if of is None else of
+        count = self.count[:, which]
         # A millionth of a rank: 0.95 * 20 is 19, not the number above it that floating point makes of it.
         above = np.ceil((count + 1) * (1 - alpha / 2) - 1e-6).astype(np.int64).clip(1, np.maximum(count, 1))
         below = np.floor((count + 1) * alpha / 2 + 1e-6).astype(np.int64).clip(1, np.maximum(count, 1))
-        table = np.broadcast_to(self.ordered, (len(alpha), *self.ordered.shape))
-        lower, upper = (np.take_along_axis(table, rank[..., None] - 1, axis=-1)[..., 0] for rank in (below, above))
-        return lower, upper
+        horizon = np.arange(len(self.ordered))[:, None]
+        return self.ordered[horizon, which, below - 1], self.ordered[horizon, which, above - 1]
+
+
+@dataclass
+class Tables:
+    """The scores of groups, and those that stand in where they are too few.
+
+    Attributes:
+        own: of the groups.
+        wider: of the wider groups; None where all groups have enough of their own.
+        part_of: ``(G,)``, the wider group of each.
+        needed: ``(V, 1, 1)``, how many scores a level needs.
+    """
+
+    own: Table
+    wider: Table | None
+    part_of: Groups
+    needed: npt.NDArray[np.int64]
+
+    @classmethod
+    def of(
+        cls,
+        scores: Floats,
+        group: Groups,
+        part_of: Groups,
+        known: npt.NDArray[np.int64],
+        window: int,
+        needed: npt.NDArray[np.int64],
+    ) -> "Tables":
+        """See :meth:`Table.of`."""
+        own = Table.of(scores, group, known, window)
+        short = bool((own.count < needed).any())
+        return cls(own, Table.of(scores, part_of[group], known, window) if short else None, part_of, needed)
+
+    def offsets(self, alpha: npt.NDArray[np.float64]) -> tuple[Floats, Floats]:
+        """Lower and upper quantiles for ``alpha`` ``(V, F, G)``; NaN where the scores are too few for the level."""
+        lower, upper = self.own.offsets(alpha)
+        if self.wider is None:
+            return lower, upper
+        few, too_few = self.own.count < self.needed, self.wider.count[:, self.part_of] < self.needed
+        low, high = (np.where(too_few, np.nan, each) for each in self.wider.offsets(alpha, self.part_of))
+        return np.where(few, low, lower), np.where(few, high, upper)
 
 
 @dataclass
@@ -156,9 +218,9 @@ class Bounds:
 
     Attributes:
         lower, upper: ``(V, O + 1, F, G)``: for every origin, and last for the one that comes next; NaN before the first
-            days are over.
+            days are over, and where too few scores are known.
         alpha: ``(V, F, G)``, what the next origin uses.
-        count: ``(F, G)``, of how many scores its quantiles are.
+        count: ``(F, G)``, how many scores of the group itself it knows.
     """
 
     lower: Floats
@@ -167,7 +229,9 @@ class Bounds:
     count: npt.NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
 
 
-def adaptive_bounds(scores: Floats, group: Groups, steps_per_day: int, adaptation: Adaptation) -> Bounds:
+def adaptive_bounds(
+    scores: Floats, group: Groups, steps_per_day: int, adaptation: Adaptation, part_of: Groups | None = None
+) -> Bounds:
     """Go through the origins in order of time; each sees only what was known before it.
 
     Args:
@@ -175,39 +239,57 @@ def adaptive_bounds(scores: Floats, group: Groups, steps_per_day: int, adaptatio
         group: ``(M,)``.
         steps_per_day: the window's sorting is renewed eight times a day.
         adaptation: how.
+        part_of: ``(G,)``, the wider group of each, whose scores stand in where its own are too few; one of all when
+            not given.
     """
     origins, horizon, _ = scores.shape
     nominal = 1 - np.array(adaptation.levels)[:, None, None]
     membership = (group[:, None] == np.arange(int(group.max()) + 1)).astype(np.float64)
-    shape = (len(nominal), horizon, membership.shape[1])
+    part_of = np.zeros(membership.shape[1], np.int64) if part_of is None else part_of
+    shape, needed = (len(nominal), horizon, membership.shape[1]), scores_needed(nominal)
     alpha = np.broadcast_to(nominal, shape).copy()
     missed = np.full((origins, *shape), np.nan)
     bounds = Bounds(*(np.full((shape[0], origins + 1, *shape[1:]), np.nan, np.float32) for _ in range(2)))
+    by_level = np.argsort(adaptation.levels)
     first, window = adaptation.first_days * steps_per_day, adaptation.window_days * steps_per_day
     renewal = max(1, steps_per_day // 8)
-    ahead, table = np.arange(horizon), None
+    ahead, tables = np.arange(horizon), None
     for origin in range(first + horizon, origins + 1):
         known = origin - 1 - ahead  # the last origin whose truth is known, by horizon
         heard = missed[known, :, ahead].swapaxes(0, 1)
         step = adaptation.rate * (nominal - heard)
         alpha = np.where(np.isnan(heard), alpha, alpha + step).clip(nominal / 10, np.minimum(3 * nominal, 0.98))
-        if table is None or origin % renewal == 0 or origin == origins:
-            table = Table.of(scores, group, known, window)
-        lower, upper = table.offsets(alpha)
+        if tables is None or origin % renewal == 0 or origin == origins:
+            tables = Tables.of(scores, group, part_of, known, window, needed)
+        lower, upper = _nested(tables.offsets(alpha), by_level)
         bounds.lower[:, origin], bounds.upper[:, origin] = lower, upper
         if origin < origins:
             missed[origin] = _missed(scores[origin], lower[..., group], upper[..., group], membership)
         else:
-            bounds.count = table.count
+            bounds.count = tables.own.count
     bounds.alpha = alpha
     return bounds
+
+
+def _nested(ends: tuple[Floats, Floats], by_level: Groups) -> tuple[Floats, Floats]:
+    """Ends ``(V, F, G)`` such that each level's interval contains those of lower levels: every ``alpha`` adapts by
+    itself, and that of a low level may for a while ask for the wider one.
+
+    Where a level is unknown, so are those above it, which need more scores.
+    """
+    lower, upper = (each[by_level] for each in ends)
+    back = np.argsort(by_level)
+    nested: Floats = np.minimum.accumulate(lower, axis=0)[back]
+    return nested, np.maximum.accumulate(upper, axis=0)[back]
 
 
 def _missed(
     scores: Floats, lower: Floats, upper: Floats, membership: npt.NDArray[np.float64]
 ) -> npt.NDArray[np.float64]:
-    """The share of each group's scores ``(F, M)`` outside their bounds ``(V, F, M)``: ``(V, F, G)``, NaN if none."""
-    valid = ~np.isnan(scores)
+    """The share of each group's scores ``(F, M)`` outside their bounds ``(V, F, M)``: ``(V, F, G)``, NaN if none has a
+    score and bounds.
+    """
+    valid = ~(np.isnan(scores) | np.isnan(lower))
     outside = ((scores < lower) | (scores > upper)) & valid
     with np.errstate(invalid="ignore"):
         share: npt.NDArray[np.float64] = (outside @ membership) / (valid @ membership)

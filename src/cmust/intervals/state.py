@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from cmust.errors import RunError, reason
 from cmust.files import write_text
@@ -30,7 +31,7 @@ class TaskIntervals:
         levels: ``(V,)``.
         scale: of the errors.
         group: ``(N, C)``.
-        lower, upper: ``(V, F, G)``, in units of the scale.
+        lower, upper: ``(V, F, G)``, in units of the scale; NaN where too few truths were heard for an interval.
     """
 
     model: str
@@ -41,8 +42,13 @@ class TaskIntervals:
     lower: Floats
     upper: Floats
 
+    @property
+    def unknown(self) -> npt.NDArray[np.bool_]:
+        """``(V, F, G)``: where too few truths were heard for an interval."""
+        return np.isnan(self.lower) | np.isnan(self.upper)
+
     def around(self, forecast: Floats, level: float) -> tuple[Floats, Floats]:
-        """Lower and upper bounds, each ``(F, N, C)``, of a forecast ``(F, N, C)``.
+        """Lower and upper bounds, each ``(F, N, C)``, of a forecast ``(F, N, C)``; NaN where they are unknown.
 
         Raises:
             RunError: this level was not calibrated.
@@ -68,8 +74,8 @@ class TaskIntervals:
             "levels": list(self.levels),
             "floor": self.scale.floor,
             "group": self.group.tolist(),
-            "lower": self.lower.tolist(),
-            "upper": self.upper.tolist(),
+            "lower": _or_null(self.lower),
+            "upper": _or_null(self.upper),
         }
 
     @classmethod
@@ -95,6 +101,13 @@ class TaskIntervals:
         return made
 
 
+def _or_null(values: Floats) -> Any:
+    """Nested lists, None for NaN, which JSON does not have."""
+    plain = values.astype(object)
+    plain[np.isnan(values)] = None
+    return plain.tolist()
+
+
 def bounds(scale: Scale, forecast: Floats, lower: Floats, upper: Floats) -> tuple[Floats, Floats]:
     """The interval of each forecast; where values cannot be below 0, neither can its ends."""
     centre, size = scale.centre(forecast), scale.size(forecast)
@@ -105,7 +118,7 @@ def bounds(scale: Scale, forecast: Floats, lower: Floats, upper: Floats) -> tupl
 def write_intervals(path: Path, content: dict[str, Any]) -> None:
     """Write ``content``, with the states of tasks under ``states``, its schema and checksum, atomically."""
     whole = {"schema": SCHEMA, **content}
-    write_text(path, json.dumps({**whole, "checksum": _checksum(whole)}, indent=1) + "\n")
+    write_text(path, json.dumps({**whole, "checksum": _checksum(whole)}, indent=1, allow_nan=False) + "\n")
 
 
 REMEDY = "calibrate again with `cmust calibrate`"
@@ -156,16 +169,13 @@ def of_these_models(path: Path, identities: Mapping[str, str]) -> dict[str, Any]
     Raises:
         RunError: the file is damaged, was altered, or is of a newer version.
     """
-    own = {name for name, each in read_intervals(path).items() if each.model == identities.get(name)}
+    own = {name: each for name, each in read_intervals(path).items() if each.model == identities.get(name)}
     content = read_document(path) or {}
     try:
-        kept = {
-            part: {name: each for name, each in content.get(part, {}).items() if name in own}
-            for part in ("states", "tasks")
-        }
+        tasks = {name: each for name, each in content.get("tasks", {}).items() if name in own}
     except AttributeError as error:
         raise RunError(f"{path} is damaged ({reason(error)}); {REMEDY}") from error
-    return {**content, **kept}
+    return {**content, "states": {name: each.to_json() for name, each in own.items()}, "tasks": tasks}
 
 
 def for_a_bundle(content: dict[str, Any]) -> dict[str, Any]:

@@ -43,9 +43,14 @@ def _verdict(task: TaskBacktest) -> tuple[str, str]:
     what = f"{task.origins} forecasts, from {task.begins} on, targets to {task.until}."
     ours = task.whole.mae.get(OURS)
     naive = {name: mae for name in NAIVE if (mae := task.whole.mae.get(name)) is not None}
-    if ours is None or not naive:
+    if OURS not in task.whole.mae or not naive:
         return "", what
     best = min(naive, key=lambda name: naive[name])
+    if ours is None:
+        return "loses", (
+            f"{what} The MAE of CMuST is no number, that of the best naive forecast, {label(best)}, is "
+            f"{show_number(naive[best])}."
+        )
     against = f"MAE {show_number(ours)} against {show_number(naive[best])} of the best naive forecast, {label(best)}"
     return ("wins" if ours < naive[best] else "loses"), f"{what} {against}.{_drift(task, best)}"
 

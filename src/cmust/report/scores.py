@@ -104,7 +104,7 @@ class Verdict:
 
     Attributes:
         compared: there was at least one naive forecast to compare with.
-        loses: CMuST has a higher error than some naive forecast in some metric.
+        loses: CMuST has a higher error than some naive forecast in some metric, or no score where one has some.
         loses_mae: the same, in plain or masked MAE.
         beats_mae: CMuST has a lower error than every naive forecast in plain and masked MAE.
         sentences: the words, plain text.
@@ -122,6 +122,14 @@ def judge(task: TaskEvaluation) -> Verdict:
     if OURS not in task.systems:
         return Verdict(False, False, False, False, ("CMuST was not evaluated on this task.",))
     naive = [name for name in NAIVE if name in task.systems]
+    if not _has_scores(task, OURS) and any(_has_scores(task, name) for name in naive):
+        return Verdict(
+            compared=True,
+            loses=True,
+            loses_mae=True,
+            beats_mae=False,
+            sentences=("CMuST has no score that is a number, and loses to the naive forecasts, which have.",),
+        )
     learned = [name for name in ordered_systems(task) if name != OURS and name not in NAIVE]
     compared = [metric for metric in METRICS if any(_gap(task, name, metric) is not None for name in naive)]
     lost = [metric for metric in METRICS if any(beats_ours(task, name, metric) for name in naive)]
@@ -154,6 +162,11 @@ def headline(evaluation: Evaluation) -> str:
     losing = [name for name, verdict in compared.items() if verdict.loses_mae]
     text = f"CMuST beats every naive forecast in plain and masked MAE on {won} of {len(compared)} tasks"
     return text + (f"; it loses to a naive forecast on {_listed(losing)}." if losing else ".")
+
+
+def _has_scores(task: TaskEvaluation, system: str) -> bool:
+    """Whether a system reached a number in some metric; one whose forecasts are NaN did not."""
+    return any(metric.of(task.systems[system]) is not None for metric in METRICS)
 
 
 def _gap(task: TaskEvaluation, name: str, metric: Metric) -> float | None:
