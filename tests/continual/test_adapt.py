@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 import xarray as xr
@@ -358,6 +359,14 @@ def test_another_adaptation_begins_anew(run: Path) -> None:
     assert "bikes" not in (run / "versions" / "0002" / "history.jsonl").read_text()
 
 
+@pytest.mark.parametrize("until", [np.datetime64("2024-03-10"), pd.Timestamp("2024-03-10"), "2024-03-10 00:00"])
+def test_until_is_any_time_that_a_forecast_may_begin_at(run: Path, until) -> None:
+    done = adapt(run, city_of(), "bikes", until=until, refine_epochs=1, **CPU)
+    record = json.loads((run / "versions" / "0002" / "adapt.json").read_text())
+    assert record["adapted"]["until"] == done.record["adapted"]["until"] == "2024-03-10"
+    assert record["history"]["until"] == "2024-03-09T22:00:00"
+
+
 # ---------------------------------------------------------------- what does not fit
 
 
@@ -387,6 +396,9 @@ def test_another_adaptation_begins_anew(run: Path) -> None:
         (lambda: city_of(steps=9), "bikes", {}, CityError, "has 9 steps of history"),
         (city_of, "bikes", {"until": "2020-01-01"}, CityError, "no step lies in"),
         (city_of, "bikes", {"until": "soon"}, CityError, "not a time"),
+        (city_of, "bikes", {"until": "2024-03-11T02:00"}, CityError, "since its data ends at 2024-03-11T00:00:00"),
+        (city_of, "bikes", {"until": np.datetime64("NaT")}, CityError, "not a time"),
+        (city_of, "bikes", {"until": "2024-03-10T00:00Z"}, CityError, "is a time of a zone"),
         (city_of, "bikes", {"refine_epoch": 3}, ConfigError, "did you mean refine_epochs"),
         (city_of, "bikes", {"rate": -1}, ConfigError, r"training\.rate"),
         (city_of, "bikes", {"start_epochs": 3}, ConfigError, "start_epochs means nothing without training from fresh"),
