@@ -51,8 +51,8 @@ def coldstart(
     from cmust.experiments.coldstart import check_cells, collect, default_cut, render, run_cell
 
     data, settings = open_city(city), _settings(config)
-    lengths = [whole("--days", length, least=1) for length in names(days) or []]
-    wanted, end = names(cells) or list(data.tasks), cut or default_cut(data)
+    lengths = [whole("--days", length, least=1) for length in names("--days", days) or []]
+    wanted, end = names("--cells", cells) or list(data.tasks), cut or default_cut(data)
     check_cells(wanted, data, settings, cut=end, days=lengths)  # all of them before the first one trains
     for cell in wanted:
         with training_watcher() as watcher:
@@ -84,7 +84,7 @@ def newplaces(
     from cmust.experiments.newplaces import check_cells, collect, render, run_cell
 
     data, settings = open_city(city), _settings(config)
-    wanted, end = names(cells) or list(data.tasks), cut or default_cut(data)
+    wanted, end = names("--cells", cells) or list(data.tasks), cut or default_cut(data)
     check_cells(wanted, data, settings, cut=end)  # all of them before the first one trains
     for cell in wanted:
         with training_watcher() as watcher:
@@ -117,7 +117,7 @@ def updating(
 
     with training_watcher() as watcher:
         data, settings = open_city(city), _settings(config)
-        run_study(data, folder, settings, cuts=names(cuts) or [], accelerator=accelerator, watcher=watcher)
+        run_study(data, folder, settings, cuts=names("--cuts", cuts) or [], accelerator=accelerator, watcher=watcher)
     _write_table(folder, collect, render)
 
 
