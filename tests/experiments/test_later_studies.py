@@ -121,10 +121,26 @@ def test_settings_of_what_comes_later_are_checked_before_anything_is_trained(
 @pytest.mark.parametrize(
     ("study", "later", "options", "words"),
     [
+        *(
+            ("updating", {}, ["--cuts", cuts], words)
+            for cuts, words in (
+                ("2024-03-15,2024-3-22", "'2024-3-22' is not a time"),
+                ("2024-03-22,2024-03-22", "each after the one before it"),
+                ("2024-03-22,2024-03-22T00:00", "each after the one before it"),
+                ("2024-03-15T12:00,2024-03-15", "each after the one before it"),
+                ("2024-03-15", "give two or more"),
+                ("2024-03-15,2024-03-31T20:00", "has no window from 2024-03-31T20:00 to its end"),
+                ("2024-03-15,2024-03-22,2024-03-22T04:00", "has no window from 2024-03-22 to 2024-03-22T04:00"),
+                ("2024-03-04T10:00,2024-03-22", "too few for windows of 4 + 3 steps"),
+            )
+        ),
         ("coldstart", {}, ["--days", "7,14,18,28"], "leaves less than 28 days of history before 2024-03-22; give shor"),
         ("coldstart", {}, ["--days", "7,19,28"], "begins at 2024-03-04T00:00:00, which leaves less than 19, 28 days"),
         ("coldstart", {"adapt": {"head_epochs": 2}}, ["--days", "14,7"], "leave out training.head_epochs"),
         ("newplaces", {"adapt": {"head_epochs": 2}}, ["--cut", "2024-03-11"], "leave out training.head_epochs"),
+        ("coldstart", {}, ["--cells", ""], "--cells is given '', which leaves a name out"),
+        ("coldstart", {}, ["--days", ""], "--days is given '', which leaves a name out"),
+        ("updating", {}, ["--cuts", ""], "--cuts is given '', which leaves a name out"),
         ("coldstart", {}, ["--days", "7", "--cut", "2024-3-22"], "'2024-3-22' is not a time"),
         ("coldstart", {}, ["--days", "7", "--cut", "2024-04-02"], "since its data ends at 2024-04-01T00:00:00"),
         ("newplaces", {}, ["--cut", "2024-03-31T20:00"], "has 2 steps from 2024-03-31T20:00 on"),
@@ -133,7 +149,7 @@ def test_settings_of_what_comes_later_are_checked_before_anything_is_trained(
 def test_what_no_cell_can_do_is_refused_before_anything_is_trained(
     city: Path, tmp_path: Path, study: str, later: dict, options: list[str], words: str
 ) -> None:
-    cut = [] if "--cut" in options else ["--cut", "2024-03-22"]
+    cut = [] if {"--cut", "--cuts"} & {*options} else ["--cut", "2024-03-22"]
     folder, given = tmp_path / "made", ["--config", config(tmp_path, **later), *cut, *options]
     assert words in " ".join(experiment(study, city, folder, *given, code=2).split())
     assert not folder.exists()
