@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 import cmust
 from cmust import fitting
 from cmust.cli import app
+from cmust.errors import ConfigError
 from cmust.experiments import later as studies
 from cmust.experiments.coldstart import default_cut
 from cmust.experiments.newplaces import hold_out
@@ -153,6 +154,12 @@ def test_what_no_cell_can_do_is_refused_before_anything_is_trained(
     folder, given = tmp_path / "made", ["--config", config(tmp_path, **later), *cut, *options]
     assert words in " ".join(experiment(study, city, folder, *given, code=2).split())
     assert not folder.exists()
+
+
+def test_a_table_of_what_comes_later_is_a_table() -> None:
+    for table, use in (("adapt", "compare"), ("update", "update")):
+        with pytest.raises(ConfigError, match=rf"^{table} is 5, where a table is wanted"):
+            studies.split_settings({table: 5}, table, use)
 
 
 def test_new_places(city: Path, tmp_path: Path, accelerators: list[str]) -> None:

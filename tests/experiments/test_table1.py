@@ -352,6 +352,23 @@ def test_tables_of_systems_that_would_be_ignored_are_refused(systems: dict, word
 
 
 @pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"training": 5}, r"^training is 5, where a table is wanted: write its settings below \[training\]"),
+        ({"model": 3}, r"^settings\.model: .*table \(found 3\)"),
+        ({"network": 3}, r"network: unknown setting"),
+        ({"systems": 5}, r"^systems is 5, where a table is wanted"),
+        ({"systems": {"stid": 3}}, r"^systems\.stid is 3, where a table is wanted"),
+        ({"systems": {"stid": {"training": 3}}}, r"^systems\.stid\.training is 3, where a table is wanted"),
+        ({"systems": {"stid": {"network": [1]}}}, r"^systems\.stid\.network is \[1\], where a table is wanted"),
+    ],
+)
+def test_what_is_no_table_is_refused(settings: dict, words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        check_settings(table1.TABLE1, [Cell("stid", ("trips",), 0)], make_terms(small_city(), "smoke", settings, "cpu"))
+
+
+@pytest.mark.parametrize(
     ("experiment", "systems", "settings", "words"),
     [
         (table1.TABLE1, ("naive",), {"training": {"epochz": 3}}, r"training\.epochz: unknown setting"),

@@ -8,6 +8,7 @@ from cmust.city import City, Task
 from cmust.continual.adapt import adapted, check_trained, training_of
 from cmust.continual.newcomer import AUTO, history_of, make_wish, what_can_be_judged
 from cmust.errors import ConfigError
+from cmust.experiments.given import table_of
 from cmust.files import write_text
 from cmust.forecaster import Forecaster
 from cmust.identity import data_fingerprint, field_defaults
@@ -30,7 +31,7 @@ def split_settings(settings: dict[str, Any], table: str, use: Use) -> tuple[dict
         ConfigError: a setting is unknown, does not fit, or would be ignored.
     """
     run = {key: value for key, value in settings.items() if key != table}
-    later = dict(settings.get(table, {}))
+    later = table_of(settings, table)
     check_used(changed_training(make_settings(**run).trainer, **later), later, use)
     return run, later
 

@@ -15,6 +15,7 @@ from cmust.errors import ConfigError
 from cmust.evaluation import SYSTEM, evaluate, score_systems
 from cmust.experiments.budget import PROBE, Budget, Pace, Part, Stopwatch
 from cmust.experiments.engine import Cell, Record
+from cmust.experiments.given import table_of
 from cmust.fitting import fit
 from cmust.forecaster import Forecaster
 from cmust.machine import provenance
@@ -59,18 +60,20 @@ class Terms:
     scheme: Scheme = "rolling"
 
     def __post_init__(self) -> None:
-        """Refuse settings that the cells themselves decide."""
+        """Refuse settings that the cells themselves decide, and what is no table where one is wanted."""
         for key in ("preset", "scheme", "tasks"):
             if key in self.settings:
                 raise ConfigError(f"{key} is not for the settings of an experiment: its cells have their own")
-        for own in (self.settings, *self.settings.get("systems", {}).values()):
-            if "seed" in own.get("training", {}):
-                raise ConfigError("training.seed is not for the settings of an experiment: --seeds says which")
-        for name, own in self.settings.get("systems", {}).items():
+        trained = [table_of(self.settings, "training")]
+        for name in table_of(self.settings, "systems"):
             check_name(name)
-            unknown = [key for key in own if key not in ("training", "network")]
+            own = {table: table_of(self.settings, "systems", name, table) for table in ("training", "network")}
+            unknown = [key for key in table_of(self.settings, "systems", name) if key not in own]
             if unknown:
                 raise ConfigError(f"systems.{name} has {unknown[0]!r}; it takes the tables training and network")
+            trained.append(own["training"])
+        if any("seed" in training for training in trained):
+            raise ConfigError("training.seed is not for the settings of an experiment: --seeds says which")
 
     def of(self, cell: Cell) -> Settings:
         """The settings of a cell's run: those given that mean something in it. Of another system only ``protocol`` and
