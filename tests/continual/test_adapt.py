@@ -18,7 +18,7 @@ from cmust.continual.newcomer import make_wish
 from cmust.errors import CityError, ConfigError, RunError
 from cmust.forecast_table import task_names
 from cmust.origins import unseen_origins
-from cmust.rolling import Star
+from cmust.rolling import Phase, Star, Trainer
 from cmust.run import Run
 from cmust.training import make_fabric
 from tests.continual.conftest import CUT, old_city, snapshot, whole_city
@@ -95,6 +95,28 @@ def test_layers_for_another_number_of_channels_are_new_and_trained(run: Path) ->
     }
     assert trunk["fusion.3.output.weight"].abs().sum() > 0  # they start at zero
     assert all(torch.equal(trunk[name], weight) for name, weight in star.weights.items())
+
+
+def test_new_layers_learn_wherever_the_head_does(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the head alone throughout there is one phase, and head_epochs is for nothing; else there are two."""
+    star, ended = Forecaster.load(run).star, {}
+    assert star is not None
+    leave = Trainer._leave
+
+    def note(trainer: Trainer, phase: Phase) -> None:
+        leave(trainer, phase)
+        ended[phase.kind] = {name: weight.clone() for name, weight in trainer.trunk.state_dict().items()}
+
+    monkeypatch.setattr(Trainer, "_leave", note)
+    adapt(run, city_of(channels=3), "bikes", train="unfrozen", head_epochs=1, refine_epochs=1, **CPU)
+    assert list(ended) == ["head", "adapt"]
+    assert all(torch.equal(ended["head"][name], weight) for name, weight in star.weights.items())
+    assert ended["head"]["fusion.3.output.weight"].abs().sum() > 0  # they start at zero
+    ended.clear()
+    done = adapt(run, city_of("boats", channels=4), "boats", train="prompt", refine_epochs=1, **CPU)
+    assert list(ended) == ["adapt"] and done.record["costs"]["cmust"]["most_epochs"] == 1
+    with pytest.raises(ConfigError, match=r"leave out training\.head_epochs"):
+        adapt(run, city_of("cars", channels=5), "cars", train="prompt", head_epochs=1, **CPU)
 
 
 @pytest.mark.parametrize("interval", [1800, 14400])

@@ -54,6 +54,8 @@ class Newcomer:
         shape: of its profile; None without one.
         parts: its head.
         star: weights it starts from, complete for its number of channels, and what stays fixed of them.
+        fresh: names of those weights that no task had before, layers for another number of channels: they belong to the
+            task as its head does, and are trained wherever that is.
     """
 
     task: Task
@@ -61,12 +63,21 @@ class Newcomer:
     shape: Shape | None
     parts: HeadParts
     star: Star
+    fresh: frozenset[str]
 
     def trainable(self) -> int:
         """How many weights training may change."""
-        own = sum(parameter.numel() for parameter in self.parts.head.parameters())
         fixed = sum(int(mask.sum()) for mask in self.star.frozen.values())
-        return own + sum(weight.numel() for weight in self.star.weights.values()) - fixed
+        return self.head_size() + sum(weight.numel() for weight in self.star.weights.values()) - fixed
+
+    def head_size(self) -> int:
+        """How many weights the head has."""
+        return sum(parameter.numel() for parameter in self.parts.head.parameters())
+
+    def shares(self) -> bool:
+        """Whether training may change weights that other tasks brought."""
+        own = self.head_size() + sum(self.star.weights[name].numel() for name in self.fresh)
+        return self.trainable() > own
 
 
 def make_wish(
@@ -194,7 +205,7 @@ def prepare(forecaster: Forecaster, city: City, wish: Wish, seed: int) -> Newcom
     star = _complete(forecaster, Star(weights, known.frozen), task.n_channels, seed)
     if wish.train == "prompt":
         star = Star(star.weights, {name: torch.ones_like(weights[name], dtype=torch.bool) for name in weights})
-    return Newcomer(task, windows, shape, parts, star)
+    return Newcomer(task, windows, shape, parts, star, frozenset(star.weights) - frozenset(weights))
 
 
 def _complete(forecaster: Forecaster, star: Star, channels: int, seed: int) -> Star:
