@@ -25,7 +25,7 @@ from cmust.rolling import PLANS, TrainingConfig
 from cmust.run import Run
 from cmust.settings import Scheme, Settings, derived_settings
 from cmust.training import Watcher
-from cmust.windows import make_windows
+from cmust.windows import common_cuts, make_windows
 
 NAIVE_CELL = "naive"
 CMUST = {"cmust_paper": "paper", "cmust_reference": "reference", "cmust_tuned": "tuned"}
@@ -190,7 +190,13 @@ def fitted(cell: Cell, folder: Path, terms: Terms, watcher: Watcher | None) -> t
     settled = terms.budget.settle(folder, len(cell.tasks), chosen, windows, probe, halves=halves)
     values = {**settings.model_dump(), "training": {**settings.training, **settled["training"]}}
     run = folder / "run"
-    return fit(terms.city, run, accelerator=terms.accelerator, devices=1, watcher=watcher, **values), settled
+    return _fit(terms, run, watcher, values), settled
+
+
+def _fit(terms: Terms, run: Path, watcher: Watcher | None, values: dict[str, Any]) -> Forecaster:
+    """Tasks are cut where the whole city is, as for all other systems, whichever of them a cell is of."""
+    cuts = common_cuts(terms.city) if values["protocol"] == "purged" else None
+    return fit(terms.city, run, accelerator=terms.accelerator, devices=1, watcher=watcher, cuts=cuts, **values)
 
 
 def _chosen(training: TrainingConfig, epochs: Iterable[str]) -> dict[str, Any]:
@@ -204,7 +210,7 @@ def timed(cell: Cell, place: Path, terms: Terms, scheme: str, batch: int) -> Pac
     settings, watch = terms.of(cell), Stopwatch()
     training = {**settings.training, **PROBE, "batch_size": batch}
     values = derived_settings(**{**settings.model_dump(), "scheme": scheme, "training": training}).model_dump()
-    fit(terms.city, place, accelerator=terms.accelerator, devices=1, watcher=watch, **values)
+    _fit(terms, place, watch, values)
     (pace,) = watch.paces
     return pace
 
