@@ -23,6 +23,7 @@ from cmust.rolling import state as store
 from cmust.run import Run
 from cmust.settings import derived_settings, make_settings
 from cmust.training import make_fabric
+from cmust.windows import common_cuts
 from tests.rolling.tiny import SIZES, small_city, tiny_fit
 
 QUICK = {"scheme": "alone", "training": {"start_epochs": 2, "precision": "32-true", "batch_size": 64}}
@@ -112,11 +113,32 @@ def test_a_setting_that_is_left_out_is_another_setting(tmp_path: Path) -> None:
         tiny_fit(tmp_path, **settings)
 
 
+def test_cuts_of_others_are_part_of_the_run(run: Path, tmp_path: Path) -> None:
+    own, others = common_cuts(small_city()), tuple(np.array(["2024-03-12", "2024-03-14"], "datetime64[s]"))
+    config = (run / "config.json").read_bytes()
+    tiny_fit(run, cuts=own, **QUICK)  # nothing else than without them
+    assert (run / "config.json").read_bytes() == config
+    with pytest.raises(RunError, match=r"with cuts = None, not \['2024-03-12T00:00:00', '2024-03-14T00:00:00'\]"):
+        tiny_fit(run, cuts=others, **QUICK)
+    made = tiny_fit(tmp_path / "other", cuts=["2024-03-12", "2024-03-14"], **QUICK)
+    tiny_fit(tmp_path / "other", cuts=others, **QUICK)
+    assert made.tasks["trips"].about["seen"]["until"] == "2024-03-13T22:00:00"
+    assert evaluate(tmp_path / "other", small_city())["tasks"]["trips"]["windows"] == 4 * 12 - 2
+    with pytest.raises(ConfigError, match="give two times, the later one second"):
+        tiny_fit(tmp_path / "turned", cuts=others[::-1], **QUICK)
+    with pytest.raises(CityError, match="'soon' is not a time"):
+        tiny_fit(tmp_path / "turned", cuts=("2024-03-12", "soon"), **QUICK)
+    assert not (tmp_path / "turned").exists()
+    with pytest.raises(ConfigError, match="cuts are for protocol purged"):
+        tiny_fit(tmp_path / "published", cuts=others, protocol="published", **QUICK)
+
+
 def test_a_run_begun_before_a_setting_existed_goes_on_with_its_default(run: Path) -> None:
     file = run / "config.json"
     config = json.loads(file.read_text())
     for setting in ("recompute", "head_epochs", "windows_per_pass"):
         del config["settings"]["training"][setting]
+    del config["cuts"]
     file.write_text(json.dumps(config))
     tiny_fit(run, **QUICK)
     with pytest.raises(RunError, match=r"settings\.training\.head_epochs = 3, not 4"):

@@ -16,12 +16,13 @@ from cmust.heads import HeadParts, make_head
 from cmust.identity import data_fingerprint, describe_city, field_defaults
 from cmust.model import ModelConfig, Trunk
 from cmust.profile import Shape, shaped
+from cmust.recent import seconds_after
 from cmust.rolling import PLANS, TrainingConfig
 from cmust.run import SCHEMA, Run
 from cmust.settings import Settings, make_settings
 from cmust.task_model import TaskModel
 from cmust.training import Outcome, Watcher, carry_out, make_fabric, trained_with
-from cmust.windows import Frame, Windows, common_cuts, make_windows
+from cmust.windows import Cuts, Frame, Windows, common_cuts, make_windows
 
 
 def fit(
@@ -32,6 +33,7 @@ def fit(
     devices: int | str = "auto",
     watcher: Watcher | None = None,
     command: str | None = None,
+    cuts: Cuts | None = None,
     **settings: Any,
 ) -> Forecaster:
     """Train on a city and write a run folder; started again on the same folder with the same settings, it resumes.
@@ -43,6 +45,8 @@ def fit(
         devices: Fabric's; ``auto`` is one process, or those that ``torchrun`` started.
         watcher: hears of progress.
         command: how the run was started, for its records; the program's arguments when not given.
+        cuts: local times at which validation and test part begin, where ``purged`` is to cut the tasks as others are
+            cut that they are compared with; 70 % and 80 % of the span they share when not given.
         settings: the fields of :class:`cmust.settings.Settings`.
 
     Returns:
@@ -57,11 +61,17 @@ def fit(
     chosen = make_settings(**settings)
     fabric = make_fabric(chosen.trainer.precision, accelerator, devices)
     fabric.launch()
-    return _fit(fabric, city, Run(run), chosen, watcher, command)
+    return _fit(fabric, city, Run(run), chosen, cuts, watcher, command)
 
 
 def _fit(
-    fabric: Fabric, city: City, run: Run, settings: Settings, watcher: Watcher | None, command: str | None
+    fabric: Fabric,
+    city: City,
+    run: Run,
+    settings: Settings,
+    cuts: Cuts | None,
+    watcher: Watcher | None,
+    command: str | None,
 ) -> Forecaster:
     names = settings.tasks or tuple(city.tasks)
     city = city.select(tasks=names)
@@ -70,12 +80,13 @@ def _fit(
         raise ConfigError(
             f"training.epochs_by_task names {unknown[0]!r}, which is not among the tasks {', '.join(names)}"
         )
+    cuts = None if cuts is None else _other_cuts(city, settings, cuts)
     refusal: CmustError | None = None
     with ExitStack() as held:
         if fabric.is_global_zero:
             try:
                 held.enter_context(run.locked())
-                _claim(run, city, settings, fabric, command)
+                _claim(run, city, settings, cuts, fabric, command)
                 run.sweep()
             except CmustError as error:
                 refusal = error
@@ -85,10 +96,21 @@ def _fit(
             raise refusal
         if finished:
             return Forecaster.load(run.folder)
-        return _train(fabric, city, run, settings, watcher)
+        return _train(fabric, city, run, settings, cuts, watcher)
 
 
-def _claim(run: Run, city: City, settings: Settings, fabric: Fabric, command: str | None) -> None:
+def _other_cuts(city: City, settings: Settings, cuts: Cuts) -> Cuts | None:
+    """The cuts given; None where they are those of the tasks themselves, so that it is the same run as without them."""
+    if settings.protocol != "purged":
+        raise ConfigError(f"cuts are for protocol purged, not {settings.protocol}; leave them out")
+    first = next(iter(city.tasks.values()))
+    read = tuple(first.time[0] + np.timedelta64(seconds_after(first, cut), "s") for cut in cuts)
+    if len(read) != 2 or read[0] >= read[1]:
+        raise ConfigError(f"cuts are {', '.join(map(str, read))}; give two times, the later one second")
+    return None if read == common_cuts(city) else read
+
+
+def _claim(run: Run, city: City, settings: Settings, cuts: Cuts | None, fabric: Fabric, command: str | None) -> None:
     """Write ``config.json``, or check that the run that is there is this one."""
     # Settings first: another choice of tasks changes the fingerprint too, and is the better thing to name.
     identity = {
@@ -108,16 +130,19 @@ def _claim(run: Run, city: City, settings: Settings, fabric: Fabric, command: st
             "synthetic": city.synthetic,
             "source": city.source,
         },
+        "cuts": None if cuts is None else [str(cut) for cut in cuts],
     }
     made = trained_with(fabric, command)
     made = {"started": made.pop("when"), **made, "processes": fabric.world_size}
     defaults = {"model": field_defaults(ModelConfig), "training": field_defaults(TrainingConfig)}
-    run.claim(identity, made, {"settings": defaults})
+    run.claim(identity, made, {"settings": defaults, "cuts": None})
 
 
-def _train(fabric: Fabric, city: City, run: Run, settings: Settings, watcher: Watcher | None) -> Forecaster:
+def _train(
+    fabric: Fabric, city: City, run: Run, settings: Settings, cuts: Cuts | None, watcher: Watcher | None
+) -> Forecaster:
     config, training = settings.network, settings.trainer
-    windows = make_windows(city, settings.protocol, config.input_steps, config.horizon)
+    windows = make_windows(city, settings.protocol, config.input_steps, config.horizon, cuts)
     torch.manual_seed(training.seed)
     trunk = Trunk(config, 86_400 // city.interval, tuple(task.n_channels for task in city.tasks.values()))
     shapes: dict[str, Shape] = {}
@@ -131,7 +156,7 @@ def _train(fabric: Fabric, city: City, run: Run, settings: Settings, watcher: Wa
     plan = PLANS[settings.scheme](list(city.tasks), training)
     heads = {name: part.head for name, part in parts.items()}
     outcome = carry_out(plan, run, fabric, trunk, heads, windows, training, watcher=watcher)
-    forecaster = _assemble(city, settings, windows, parts, shapes, outcome)
+    forecaster = _assemble(city, settings, cuts, windows, parts, shapes, outcome)
     forecaster.home = run.folder
     if fabric.is_global_zero:
         forecaster.save(run.model_folder)
@@ -142,6 +167,7 @@ def _train(fabric: Fabric, city: City, run: Run, settings: Settings, watcher: Wa
 def _assemble(
     city: City,
     settings: Settings,
+    cuts: Cuts | None,
     windows: dict[str, Windows],
     parts: dict[str, HeadParts],
     shapes: dict[str, Shape],
@@ -161,7 +187,7 @@ def _assemble(
         training=settings.trainer,
         star=outcome.star,
     )
-    cuts = [str(cut) for cut in common_cuts(city)] if settings.protocol == "purged" else None
+    cut_at = [str(cut) for cut in cuts or common_cuts(city)] if settings.protocol == "purged" else None
     for name, task in city.tasks.items():
         each, shape, convergence = windows[name], shapes.get(name), parts[name].convergence
         head = parts[name].head.cpu()
@@ -176,7 +202,7 @@ def _assemble(
             each.split.train_steps,
             int(starts[-1]) + each.input_steps + each.horizon,
             fingerprint=data_fingerprint(task),
-            cuts=cuts,
+            cuts=cut_at,
             validation=window_scores(model, task, each, starts),
             autoencoder=vars(convergence) if convergence else None,
         )

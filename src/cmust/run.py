@@ -64,18 +64,40 @@ class Run:
         """The version in force, and the last one there is.
 
         Raises:
-            RunError: ``current.json`` is damaged.
+            RunError: ``current.json`` is damaged, or it is lost: more versions lie there than it counts.
         """
+        current, last = self._counted()
+        uncounted = self.versions_above(last)
+        if uncounted in ([], [last + 1]):
+            return current, last
+        state = f"counts {last} version{'s' if last > 1 else ''}" if self.pointer_file.exists() else "is missing"
+        found = ", ".join(f"{number:04d}" for number in uncounted)
+        raise RunError(
+            f"{self.pointer_file} {state}, but {self.folder / 'versions'} holds {found}, and a kill leaves one more at "
+            f"most; nothing was removed: {self._restore_pointer()}"
+        )
+
+    def _counted(self) -> tuple[int, int]:
+        """What ``current.json`` says."""
         if not self.pointer_file.exists():
             return FIRST, FIRST
         content = read_json(self.pointer_file, "")
         current, last = content.get("current"), content.get("last")
         if type(current) is int and type(last) is int and FIRST <= current <= last:
             return current, last
-        raise RunError(
-            f"{self.pointer_file} is damaged: it holds {content!s:.80}; restore it from a copy, or write "
-            f'{{"current": N, "last": M}} into it, M being the highest folder of {self.folder / "versions"}'
+        raise RunError(f"{self.pointer_file} is damaged: it holds {content!s:.80}; {self._restore_pointer()}")
+
+    def _restore_pointer(self) -> str:
+        return (
+            f'restore it from a copy, or write {{"current": N, "last": M}} into it, M being the highest folder of '
+            f"{self.folder / 'versions'}"
         )
+
+    def versions_above(self, number: int) -> list[int]:
+        """The versions of a higher number whose folders lie there, counted or not; ascending."""
+        folders = (self.folder / "versions").glob("[0-9]*")
+        found = (int(folder.name) for folder in folders if folder.name.isdecimal() and folder.is_dir())
+        return sorted(each for each in found if each > number)
 
     def version_folder(self, number: int) -> Path:
         """Where a version lies."""

@@ -19,6 +19,8 @@ from cmust.seasonal import WeeklyAverage
 
 Protocol = Literal["purged", "published"]
 Part = Literal["train", "validation", "test"]
+Cuts = tuple[np.datetime64, np.datetime64]
+"""Local times at which validation and test part begin."""
 ROWS_PER_PASS = 10_000
 """Windows times steps times nodes that go through a network at once on a CPU (``benchmarks/network.py``)."""
 PARTS: tuple[Part, ...] = ("train", "validation", "test")
@@ -149,15 +151,17 @@ class Windows:
         )
 
 
-def make_windows(city: City, protocol: Protocol, input_steps: int = 12, horizon: int = 12) -> dict[str, Windows]:
-    """The windows of every task of a city, in the city's order.
+def make_windows(
+    city: City, protocol: Protocol, input_steps: int = 12, horizon: int = 12, cuts: Cuts | None = None
+) -> dict[str, Windows]:
+    """The windows of every task of a city, in the city's order; cut as :func:`city_splits` does.
 
     Raises:
         CityError: a task has fewer steps than its windows need.
     """
     slots = 86_400 // city.interval
     reference = min(task.time[0] for task in city.tasks.values())
-    splits = city_splits(city, protocol, input_steps, horizon)
+    splits = city_splits(city, protocol, input_steps, horizon, cuts)
     lon = np.concatenate([task.lon for task in city.tasks.values()])
     lat = np.concatenate([task.lat for task in city.tasks.values()])
     frame = Frame.of(lon, lat)
@@ -174,13 +178,22 @@ def make_windows(city: City, protocol: Protocol, input_steps: int = 12, horizon:
     }
 
 
-def city_splits(city: City, protocol: Protocol, input_steps: int = 12, horizon: int = 12) -> dict[str, Split]:
+def city_splits(
+    city: City, protocol: Protocol, input_steps: int = 12, horizon: int = 12, cuts: Cuts | None = None
+) -> dict[str, Split]:
     """The split of every task of a city.
+
+    Args:
+        city: the tasks.
+        protocol: ``published`` has no cuts.
+        input_steps: T.
+        horizon: F.
+        cuts: where to cut, as where the tasks are some of a larger city; the city's own when not given.
 
     Raises:
         CityError: a part of a task would be empty.
     """
-    cuts = common_cuts(city) if protocol == "purged" else None
+    cuts = (cuts or common_cuts(city)) if protocol == "purged" else None
     return {name: split_windows(task, cuts, input_steps, horizon) for name, task in city.tasks.items()}
 
 
@@ -238,7 +251,7 @@ def task_windows(task: Task, clock: Calendar, frame: Frame, split: Split, input_
     )
 
 
-def common_cuts(city: City) -> tuple[np.datetime64, np.datetime64]:
+def common_cuts(city: City) -> Cuts:
     """Wall-clock times at 70 % and 80 % of the span that all tasks share.
 
     Raises:
@@ -270,9 +283,7 @@ def spread(starts: Tensor, count: int) -> Tensor:
     return starts[torch.linspace(0, len(starts) - 1, count).round().long().to(starts.device)]
 
 
-def split_windows(
-    task: Task, cuts: tuple[np.datetime64, np.datetime64] | None, input_steps: int, horizon: int
-) -> Split:
+def split_windows(task: Task, cuts: Cuts | None, input_steps: int, horizon: int) -> Split:
     """Chronological parts, 7:1:2.
 
     Args:

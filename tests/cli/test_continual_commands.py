@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 import cmust
 from cmust.cli import app
+from cmust.continual.versions import list_versions
 from tests.continual.conftest import QUICK, old_city, whole_city
 from tests.rolling.tiny import quick_prompts, tiny_city, tiny_fit, tiny_settings, tiny_task
 
@@ -39,6 +40,14 @@ def test_arguments_of_the_function_are_no_settings(files: dict[str, Path], comma
     given = [command, files["run"], "--city", files["new"], *(["--task", "bikes"] if command == "adapt" else [])]
     for key in ("command", "compare", "tasks", "config"):
         assert f"training.{key}" in call(*given, f"--set=training.{key}=true", code=2).replace("\n", " ")
+
+
+@pytest.mark.parametrize("tasks", ["", " ", "trips,", ",trips"])
+def test_no_name_is_not_all_of_them(files: dict[str, Path], tasks: str) -> None:
+    """As an unset variable of a shell gives it."""
+    said = " ".join(call("update", files["run"], "--city", files["grown"], "--tasks", tasks, code=2).split())
+    assert f"--tasks is given {tasks!r}, which leaves a name out" in said
+    assert len(list_versions(files["run"])) == 1
 
 
 @pytest.mark.parametrize("command", ["adapt", "update", "versions"])

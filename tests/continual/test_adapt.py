@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 import xarray as xr
@@ -17,7 +18,7 @@ from cmust.continual.newcomer import make_wish
 from cmust.errors import CityError, ConfigError, RunError
 from cmust.forecast_table import task_names
 from cmust.origins import unseen_origins
-from cmust.rolling import Star
+from cmust.rolling import Phase, Star, Trainer
 from cmust.run import Run
 from cmust.training import make_fabric
 from tests.continual.conftest import CUT, old_city, snapshot, whole_city
@@ -94,6 +95,28 @@ def test_layers_for_another_number_of_channels_are_new_and_trained(run: Path) ->
     }
     assert trunk["fusion.3.output.weight"].abs().sum() > 0  # they start at zero
     assert all(torch.equal(trunk[name], weight) for name, weight in star.weights.items())
+
+
+def test_new_layers_learn_wherever_the_head_does(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the head alone throughout there is one phase, and head_epochs is for nothing; else there are two."""
+    star, ended = Forecaster.load(run).star, {}
+    assert star is not None
+    leave = Trainer._leave
+
+    def note(trainer: Trainer, phase: Phase) -> None:
+        leave(trainer, phase)
+        ended[phase.kind] = {name: weight.clone() for name, weight in trainer.trunk.state_dict().items()}
+
+    monkeypatch.setattr(Trainer, "_leave", note)
+    adapt(run, city_of(channels=3), "bikes", train="unfrozen", head_epochs=1, refine_epochs=1, **CPU)
+    assert list(ended) == ["head", "adapt"]
+    assert all(torch.equal(ended["head"][name], weight) for name, weight in star.weights.items())
+    assert ended["head"]["fusion.3.output.weight"].abs().sum() > 0  # they start at zero
+    ended.clear()
+    done = adapt(run, city_of("boats", channels=4), "boats", train="prompt", refine_epochs=1, **CPU)
+    assert list(ended) == ["adapt"] and done.record["costs"]["cmust"]["most_epochs"] == 1
+    with pytest.raises(ConfigError, match=r"leave out training\.head_epochs"):
+        adapt(run, city_of("cars", channels=5), "cars", train="prompt", head_epochs=1, **CPU)
 
 
 @pytest.mark.parametrize("interval", [1800, 14400])
@@ -358,6 +381,14 @@ def test_another_adaptation_begins_anew(run: Path) -> None:
     assert "bikes" not in (run / "versions" / "0002" / "history.jsonl").read_text()
 
 
+@pytest.mark.parametrize("until", [np.datetime64("2024-03-10"), pd.Timestamp("2024-03-10"), "2024-03-10 00:00"])
+def test_until_is_any_time_that_a_forecast_may_begin_at(run: Path, until) -> None:
+    done = adapt(run, city_of(), "bikes", until=until, refine_epochs=1, **CPU)
+    record = json.loads((run / "versions" / "0002" / "adapt.json").read_text())
+    assert record["adapted"]["until"] == done.record["adapted"]["until"] == "2024-03-10"
+    assert record["history"]["until"] == "2024-03-09T22:00:00"
+
+
 # ---------------------------------------------------------------- what does not fit
 
 
@@ -387,6 +418,9 @@ def test_another_adaptation_begins_anew(run: Path) -> None:
         (lambda: city_of(steps=9), "bikes", {}, CityError, "has 9 steps of history"),
         (city_of, "bikes", {"until": "2020-01-01"}, CityError, "no step lies in"),
         (city_of, "bikes", {"until": "soon"}, CityError, "not a time"),
+        (city_of, "bikes", {"until": "2024-03-11T02:00"}, CityError, "since its data ends at 2024-03-11T00:00:00"),
+        (city_of, "bikes", {"until": np.datetime64("NaT")}, CityError, "not a time"),
+        (city_of, "bikes", {"until": "2024-03-10T00:00Z"}, CityError, "is a time of a zone"),
         (city_of, "bikes", {"refine_epoch": 3}, ConfigError, "did you mean refine_epochs"),
         (city_of, "bikes", {"rate": -1}, ConfigError, r"training\.rate"),
         (city_of, "bikes", {"start_epochs": 3}, ConfigError, "start_epochs means nothing without training from fresh"),

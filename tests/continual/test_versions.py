@@ -13,7 +13,7 @@ import cmust
 from cmust import Forecaster, adapt, evaluate, update
 from cmust.continual.compare import compare_versions
 from cmust.continual.versions import changing, list_versions, use_version
-from cmust.errors import RunError
+from cmust.errors import CmustError, RunError
 from cmust.files import link_or_copy
 from cmust.report import write_report
 from cmust.run import Run
@@ -172,6 +172,43 @@ def test_leftovers_are_cleared_by_the_next_holder(run: Path) -> None:
     assert snapshot(run) == before
     adapt(run, bikes(), "bikes", **BIKES)
     assert [v.number for v in list_versions(run)] == [1, 2]
+
+
+def test_versions_of_a_lost_pointer_are_not_removed(run: Path) -> None:
+    for name in ("bikes", "cars"):
+        adapt(run, tiny_city(tiny_task(name, steps=84)), name, **BIKES)
+    (run / "current.json").unlink()
+    before = snapshot(run)
+    for command in (
+        lambda: adapt(run, bikes(), "metro", **BIKES),  # which would be refused anyway
+        lambda: adapt(run, tiny_city(tiny_task("boats", steps=84)), "boats", **BIKES),
+        lambda: cmust.update(run, whole_city(), accelerator="cpu"),
+        lambda: use_version(run, 1),
+        lambda: list_versions(run),
+        lambda: Forecaster.load(run),
+    ):
+        with pytest.raises(RunError, match=r"current\.json is missing, but .*versions holds 0002, 0003.*M being the"):
+            command()
+    assert snapshot(run) == before
+    (run / "current.json").write_text('{"current": 3, "last": 3}')
+    assert list(Forecaster.load(run).tasks) == ["trips", "visits", "bikes", "cars"]
+    (run / "current.json").write_text('{"current": 1, "last": 1}')
+    with pytest.raises(RunError, match=r"counts 1 version, but .* holds 0002, 0003"):
+        list_versions(run)
+
+
+def test_a_refused_command_removes_no_version(run: Path) -> None:
+    adapt(run, bikes(), "bikes", **BIKES)
+    (run / "current.json").unlink()  # now it looks as a kill leaves it
+    before = snapshot(run)
+    for refused in (
+        lambda: adapt(run, bikes(), "metro", **BIKES),
+        lambda: adapt(run, bikes(), "bikes", train="nothing", accelerator="cpu"),
+        lambda: cmust.update(run, old_city(), tasks=["metro"], accelerator="cpu"),
+    ):
+        with pytest.raises(CmustError):
+            refused()
+    assert snapshot(run) == before
 
 
 def test_two_at_once(run: Path) -> None:

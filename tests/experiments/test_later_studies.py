@@ -1,7 +1,7 @@
 """The studies of what comes after training, from the command line on a tiny city: what they compare, resuming."""
 
+import importlib
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 import cmust
 from cmust import fitting
 from cmust.cli import app
+from cmust.errors import ConfigError
 from cmust.experiments import later as studies
 from cmust.experiments.coldstart import default_cut
 from cmust.experiments.newplaces import hold_out
@@ -54,7 +55,7 @@ def accelerators(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         heard.append(accelerator)
         return make_fabric(precision, "cpu", devices)
 
-    for place in (fitting, studies, sys.modules["cmust.continual.update"]):
+    for place in (fitting, studies, importlib.import_module("cmust.continual.update")):
         monkeypatch.setattr(place, "make_fabric", make)
     return heard
 
@@ -94,10 +95,8 @@ def test_cold_start(city: Path, tmp_path: Path, accelerators: list[str]) -> None
     done = stamps(tmp_path)
     again = experiment("coldstart", city, tmp_path, "--config", settings, "--cells", "visits", *cut)
     assert stamps(tmp_path) == done and again.splitlines()[-8:] == output.splitlines()[-8:]
-    other = experiment(
-        "coldstart", city, tmp_path, "--config", settings, "--cells", "visits", "--cut", "2024-03-23", code=2
-    )
-    assert "other" in other
+    moved = ["--config", settings, "--cells", "visits", "--cut", "2024-03-23", "--days", "3,7"]
+    assert "other" in experiment("coldstart", city, tmp_path, *moved, code=2)
     assert "unknown cell 'metro'" in experiment("coldstart", city, tmp_path, "--cells", "metro", code=2)
     wrong = experiment("coldstart", city, tmp_path, "--days", "7,x", code=2)
     assert "--days has 'x', which is not a whole number from 1 on" in wrong
@@ -118,6 +117,49 @@ def test_settings_of_what_comes_later_are_checked_before_anything_is_trained(
     folder, cuts = tmp_path / "made", ["--cuts", "2024-03-15,2024-03-22"] if study == "updating" else []
     assert words in experiment(study, city, folder, "--config", config(tmp_path, **later), *cuts, code=2)
     assert not folder.exists()
+
+
+@pytest.mark.parametrize(
+    ("study", "later", "options", "words"),
+    [
+        *(
+            ("updating", {}, ["--cuts", cuts], words)
+            for cuts, words in (
+                ("2024-03-15,2024-3-22", "'2024-3-22' is not a time"),
+                ("2024-03-22,2024-03-22", "each after the one before it"),
+                ("2024-03-22,2024-03-22T00:00", "each after the one before it"),
+                ("2024-03-15T12:00,2024-03-15", "each after the one before it"),
+                ("2024-03-15", "give two or more"),
+                ("2024-03-15,2024-03-31T20:00", "has no window from 2024-03-31T20:00 to its end"),
+                ("2024-03-15,2024-03-22,2024-03-22T04:00", "has no window from 2024-03-22 to 2024-03-22T04:00"),
+                ("2024-03-04T10:00,2024-03-22", "too few for windows of 4 + 3 steps"),
+            )
+        ),
+        ("coldstart", {}, ["--days", "7,14,18,28"], "leaves less than 28 days of history before 2024-03-22; give shor"),
+        ("coldstart", {}, ["--days", "7,19,28"], "begins at 2024-03-04T00:00:00, which leaves less than 19, 28 days"),
+        ("coldstart", {"adapt": {"head_epochs": 2}}, ["--days", "14,7"], "leave out training.head_epochs"),
+        ("newplaces", {"adapt": {"head_epochs": 2}}, ["--cut", "2024-03-11"], "leave out training.head_epochs"),
+        ("coldstart", {}, ["--cells", ""], "--cells is given '', which leaves a name out"),
+        ("coldstart", {}, ["--days", ""], "--days is given '', which leaves a name out"),
+        ("updating", {}, ["--cuts", ""], "--cuts is given '', which leaves a name out"),
+        ("coldstart", {}, ["--days", "7", "--cut", "2024-3-22"], "'2024-3-22' is not a time"),
+        ("coldstart", {}, ["--days", "7", "--cut", "2024-04-02"], "since its data ends at 2024-04-01T00:00:00"),
+        ("newplaces", {}, ["--cut", "2024-03-31T20:00"], "has 2 steps from 2024-03-31T20:00 on"),
+    ],
+)
+def test_what_no_cell_can_do_is_refused_before_anything_is_trained(
+    city: Path, tmp_path: Path, study: str, later: dict, options: list[str], words: str
+) -> None:
+    cut = [] if {"--cut", "--cuts"} & {*options} else ["--cut", "2024-03-22"]
+    folder, given = tmp_path / "made", ["--config", config(tmp_path, **later), *cut, *options]
+    assert words in " ".join(experiment(study, city, folder, *given, code=2).split())
+    assert not folder.exists()
+
+
+def test_a_table_of_what_comes_later_is_a_table() -> None:
+    for table, use in (("adapt", "compare"), ("update", "update")):
+        with pytest.raises(ConfigError, match=rf"^{table} is 5, where a table is wanted"):
+            studies.split_settings({table: 5}, table, use)
 
 
 def test_new_places(city: Path, tmp_path: Path, accelerators: list[str]) -> None:

@@ -23,7 +23,7 @@ from cmust.experiments.work import Terms
 from cmust.naive import LABELS
 from cmust.windows import make_windows
 from tests.experiments.kills import SETTINGS
-from tests.rolling.tiny import quick_prompts, small_city
+from tests.rolling.tiny import quick_prompts, small_city, tiny_city, tiny_task
 
 
 class Stops:
@@ -70,6 +70,18 @@ def test_the_last_task_is_adapted_and_trained_alone(cold: Path) -> None:
     assert before.tasks["trips"].about["seen"]["until"] <= "2024-03-15T04:00:00"
     test = make_windows(small_city(), "purged", 4, 3)["visits"].split.starts["test"]
     assert record["tasks"]["visits"]["windows"] == len(test)
+
+
+def test_the_last_task_is_cut_where_the_city_is(tmp_path: Path) -> None:
+    """Whichever task is last, and however much longer its data goes on than that of the others."""
+    city = tiny_city(tiny_task("trips", steps=252), tiny_task("visits", steps=168))
+    parts = make_windows(city, "purged", 4, 3)
+    with quick_prompts():
+        terms = make_terms(city, "smoke", SETTINGS, "cpu")
+        run(table6.TABLE6, table6.cells(("trips", "visits"), "cmust_tuned", (0,)), terms, tmp_path)
+    for record in records(tmp_path):
+        ((last, entry),) = record["tasks"].items()
+        assert entry["windows"] == len(parts[last].split.starts["test"])
 
 
 def test_interrupted_it_goes_on_where_it_was(tmp_path: Path) -> None:

@@ -26,8 +26,10 @@ from cmust.experiments.study import Experiment, check_settings, claim, make_term
 from cmust.experiments.table import Row, Table, costs, losing, marks, rows_of
 from cmust.experiments.table1 import ALL, cells
 from cmust.experiments.work import CMUST, Terms, fallen, training_windows, work
+from cmust.forecaster import Forecaster
 from cmust.naive import LABELS
 from cmust.run import Run
+from cmust.windows import common_cuts, make_windows
 from tests.experiments.kills import SETTINGS
 from tests.rolling.tiny import SIZES, quick_prompts, small_city, tiny_city, tiny_task
 
@@ -146,6 +148,24 @@ def test_the_network_alone_is_that_of_cmust_without_rolling(tmp_path: Path) -> N
     assert (phase["phase"], phase["updates"]) == ("alone trips", 3)
     alone, rolling = (terms.of(Cell(name, ("trips",), 0)) for name in ("cmust_alone", "cmust_tuned"))
     assert alone.network == rolling.network and alone.trainer == rolling.trainer
+
+
+def test_tasks_of_other_lengths_are_cut_where_the_city_is(tmp_path: Path) -> None:
+    """Whether a cell is of all tasks or of some: the scores of a task are of the same windows in all rows."""
+    city = tiny_city(tiny_task("trips", steps=252), tiny_task("visits", steps=168))
+    windows = make_windows(city, "purged", 4, 3)
+    expected = {name: len(each.split.starts["test"]) for name, each in windows.items()}
+    terms = make_terms(city, "smoke", SETTINGS, "cpu")
+    made = cells(("trips", "visits"), ("naive", "stid", "cmust_alone", "cmust_tuned"), (0,))
+    with quick_prompts():
+        run(table1.TABLE1, made, terms, tmp_path)
+    assert len(made) == 6 and "the network of CMuST, tuned, each task alone" in render(tmp_path)
+    for record in records(tmp_path):
+        assert {name: entry["windows"] for name, entry in record["tasks"].items()}.items() <= expected.items()
+    (alone,) = (tmp_path / "runs").glob("cmust_alone-trips*")
+    about = Forecaster.load(alone / "run").tasks["trips"].about
+    assert about["cuts"] == [str(cut) for cut in common_cuts(city)]
+    assert about["seen"]["until"] < about["cuts"][1]
 
 
 def test_cells_are_seeds_times_systems_times_tasks() -> None:
@@ -349,6 +369,23 @@ def test_the_windows_of_a_budget_are_those_of_the_tasks_of_the_cell() -> None:
 def test_tables_of_systems_that_would_be_ignored_are_refused(systems: dict, words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         Terms(small_city(), Budget("smoke"), {"systems": systems})
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"training": 5}, r"^training is 5, where a table is wanted: write its settings below \[training\]"),
+        ({"model": 3}, r"^settings\.model: .*table \(found 3\)"),
+        ({"network": 3}, r"network: unknown setting"),
+        ({"systems": 5}, r"^systems is 5, where a table is wanted"),
+        ({"systems": {"stid": 3}}, r"^systems\.stid is 3, where a table is wanted"),
+        ({"systems": {"stid": {"training": 3}}}, r"^systems\.stid\.training is 3, where a table is wanted"),
+        ({"systems": {"stid": {"network": [1]}}}, r"^systems\.stid\.network is \[1\], where a table is wanted"),
+    ],
+)
+def test_what_is_no_table_is_refused(settings: dict, words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        check_settings(table1.TABLE1, [Cell("stid", ("trips",), 0)], make_terms(small_city(), "smoke", settings, "cpu"))
 
 
 @pytest.mark.parametrize(

@@ -24,9 +24,20 @@ def shown_command(*words: object) -> str:
     return shlex.join(["cmust", *map(str, words)])
 
 
-def names(given: str | None) -> list[str] | None:
-    """What stands between the commas; None where nothing was given."""
-    return [name.strip() for name in given.split(",")] if given else None
+def names(option: str, given: str | None) -> list[str] | None:
+    """What stands between the commas; None where the option was not given, which means all.
+
+    Raises:
+        ConfigError: a name is empty. A shell variable that is not set gives one, and is not to mean all.
+    """
+    from cmust.errors import ConfigError
+
+    if given is None:
+        return None
+    found = [name.strip() for name in given.split(",")]
+    if not all(found):
+        raise ConfigError(f"{option} is given {given!r}, which leaves a name out; name each, or leave {option} out")
+    return found
 
 
 def check_new(city: Path, *, force: bool) -> None:

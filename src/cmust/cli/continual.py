@@ -111,7 +111,9 @@ def update(
 
     settings = _training(changes)
     with training_watcher() as watcher:
-        done = carry_out(run, open_city(city), tasks=names(tasks), accelerator=accelerator, watcher=watcher, **settings)
+        done = carry_out(
+            run, open_city(city), tasks=names("--tasks", tasks), accelerator=accelerator, watcher=watcher, **settings
+        )
     show_update(done.record, Console())
     if done.version is None:
         typer.echo("nothing is better than what is in force, which stays")

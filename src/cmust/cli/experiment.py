@@ -48,13 +48,14 @@ def coldstart(
     """
     from cmust import open_city
     from cmust.cli.progress import training_watcher
-    from cmust.experiments.coldstart import collect, default_cut, render, run_cell
+    from cmust.experiments.coldstart import check_cells, collect, default_cut, render, run_cell
 
-    data = open_city(city)
-    lengths = [whole("--days", length, least=1) for length in names(days) or []]
-    for cell in names(cells) or list(data.tasks):
+    data, settings = open_city(city), _settings(config)
+    lengths = [whole("--days", length, least=1) for length in names("--days", days) or []]
+    wanted, end = names("--cells", cells) or list(data.tasks), cut or default_cut(data)
+    check_cells(wanted, data, settings, cut=end, days=lengths)  # all of them before the first one trains
+    for cell in wanted:
         with training_watcher() as watcher:
-            settings, end = _settings(config), cut or default_cut(data)
             run_cell(cell, data, folder, settings, cut=end, days=lengths, accelerator=accelerator, watcher=watcher)
     _write_table(folder, collect, render)
 
@@ -80,12 +81,13 @@ def newplaces(
     from cmust import open_city
     from cmust.cli.progress import training_watcher
     from cmust.experiments.coldstart import default_cut
-    from cmust.experiments.newplaces import collect, render, run_cell
+    from cmust.experiments.newplaces import check_cells, collect, render, run_cell
 
-    data = open_city(city)
-    for cell in names(cells) or list(data.tasks):
+    data, settings = open_city(city), _settings(config)
+    wanted, end = names("--cells", cells) or list(data.tasks), cut or default_cut(data)
+    check_cells(wanted, data, settings, cut=end)  # all of them before the first one trains
+    for cell in wanted:
         with training_watcher() as watcher:
-            settings, end = _settings(config), cut or default_cut(data)
             run_cell(cell, data, folder, settings, cut=end, accelerator=accelerator, watcher=watcher)
     _write_table(folder, collect, render)
 
@@ -115,7 +117,7 @@ def updating(
 
     with training_watcher() as watcher:
         data, settings = open_city(city), _settings(config)
-        run_study(data, folder, settings, cuts=names(cuts) or [], accelerator=accelerator, watcher=watcher)
+        run_study(data, folder, settings, cuts=names("--cuts", cuts) or [], accelerator=accelerator, watcher=watcher)
     _write_table(folder, collect, render)
 
 

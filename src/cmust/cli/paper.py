@@ -90,7 +90,7 @@ def table1(common: Common, seeds: Seeds = "0", systems: Systems = None) -> None:
     """
     from cmust.experiments import table1
 
-    chosen = names(systems) or table1.ALL
+    chosen = names("--systems", systems) or table1.ALL
     _make(table1.TABLE1, lambda tasks: table1.cells(tasks, chosen, _seeds(seeds)), common)
 
 
@@ -110,7 +110,7 @@ def table2(
     """
     from cmust.experiments import table2
 
-    chosen = names(systems) or table2.ALL
+    chosen = names("--systems", systems) or table2.ALL
     _make(table2.TABLE2, lambda tasks: table2.cells(tasks, task or tasks[0], chosen, _seeds(seeds)), common)
 
 
@@ -138,7 +138,7 @@ def table5(
     from cmust.experiments import table5
     from cmust.experiments.table1 import TABLE1
 
-    chosen, taken = names(systems) or table5.ALL, (TABLE1, table1) if table1 else None
+    chosen, taken = names("--systems", systems) or table5.ALL, (TABLE1, table1) if table1 else None
     _make(table5.TABLE5, lambda tasks: table5.cells(tasks, chosen, _seeds(seeds)), common, taken)
 
 
@@ -221,7 +221,7 @@ def schemes(
     """
     from cmust.experiments.schemes import SCHEMES, WAYS, cells
 
-    chosen, common = names(ways) or list(WAYS), Common(**asdict(unbudgeted), budget="full")
+    chosen, common = names("--ways", ways) or list(WAYS), Common(**asdict(unbudgeted), budget="full")
     _make(SCHEMES, lambda tasks: cells(tasks, _system(preset), chosen, _seeds(seeds)), common)
 
 
@@ -321,7 +321,7 @@ def _tell(line: str) -> None:
 
 
 def _seeds(given: str) -> list[int]:
-    return list(dict.fromkeys(whole("--seeds", seed, least=0) for seed in names(given) or ["0"]))
+    return list(dict.fromkeys(whole("--seeds", seed, least=0) for seed in names("--seeds", given) or ["0"]))
 
 
 def _system(preset: str) -> str:

@@ -1,15 +1,17 @@
 """A run, or a forecaster, learns one more task: one that it never saw, or new places of one that it knows."""
 
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from lightning_fabric import Fabric
 
 from cmust.assembly import describe, seasonal_tables, window_scores, with_task
 from cmust.city import City, check_is_city
-from cmust.continual.newcomer import AUTO, Newcomer, Wish, make_wish, prepare
+from cmust.continual.newcomer import AUTO, Newcomer, Train, Wish, make_wish, prepare
 from cmust.continual.record import FROM_SCRATCH, score_adaptation
 from cmust.continual.trainee import Trainee
 from cmust.continual.versions import changing, check_one_process
@@ -46,7 +48,7 @@ def adapt(
     name: str | None = None,
     like: str | None = None,
     train: str = AUTO,
-    until: str | None = None,
+    until: str | np.datetime64 | None = None,
     compare: bool = False,
     accelerator: str = "auto",
     watcher: Watcher | None = None,
@@ -67,7 +69,7 @@ def adapt(
         train: ``unfrozen``: what is not frozen; ``prompt``: the head alone (its prompt, how it follows the recent
             level); ``auto``: the head alone where there is less than a week to train on, else what is not frozen;
             ``nothing``: only for a task like another.
-        until: history ends before this local time; scores are of what follows.
+        until: history ends before this local time, within the data or at its end; scores are of what follows.
         compare: train the same network on the same history from fresh weights too, and tell scores and times of both.
         accelerator: Fabric's.
         watcher: hears of progress.
@@ -79,7 +81,7 @@ def adapt(
         The forecaster of the new version, scores and costs.
 
     Raises:
-        CityError: the city lacks the task, or has too little of it.
+        CityError: the city lacks the task, or has too little of it, or ``until`` lies outside of it.
         ConfigError: a setting or an option does not fit, or this is one of several processes.
         RunError: the run is not finished, has the task, is being written by another process, or is damaged.
     """
@@ -115,7 +117,7 @@ def adapt_forecaster(
     name: str | None = None,
     like: str | None = None,
     train: str = AUTO,
-    until: str | None = None,
+    until: str | np.datetime64 | None = None,
     accelerator: str = "auto",
     watcher: Watcher | None = None,
     **training: Any,
@@ -135,17 +137,26 @@ def training_of(before: Forecaster, wish: Wish, changes: dict[str, Any], *, comp
         ConfigError: a setting is unknown, does not fit or means nothing here, or nothing is trained that it could be
             for.
     """
-    if wish.train == "nothing" and (changes or compare):
+    check_trained(wish.train, changes, compare=compare)
+    config = changed_training(before.training, **changes)
+    check_used(config, changes, "compare" if compare else "adapt")
+    return config
+
+
+def check_trained(train: Train, changes: Mapping[str, Any], *, compare: bool) -> None:
+    """Refuse settings of training that are for nothing, by what is trained.
+
+    Raises:
+        ConfigError: it names the first of them.
+    """
+    if train == "nothing" and (changes or compare):
         given = [*(["--compare"] if compare else []), *(f"training.{name}" for name in changes)]
         raise ConfigError(f"with train=nothing nothing is trained, and {given[0]} is for nothing; leave it out")
-    if wish.train == "prompt" and "head_epochs" in changes:
+    if train == "prompt" and "head_epochs" in changes:
         raise ConfigError(
             "the head alone is trained (train=prompt, or less than a week to train on): training.refine_epochs says "
             "how long, leave out training.head_epochs"
         )
-    config = changed_training(before.training, **changes)
-    check_used(config, changes, "compare" if compare else "adapt")
-    return config
 
 
 def adapted(

@@ -3,17 +3,19 @@
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
+import numpy as np
 import torch
 
 from cmust.assembly import shape_of
 from cmust.city import City, Task
 from cmust.clock import calendar
 from cmust.continual.splits import history_split
-from cmust.errors import ConfigError, RunError
+from cmust.errors import CityError, ConfigError, RunError
 from cmust.forecaster import Forecaster
 from cmust.heads import HeadParts, make_head, moved_head
-from cmust.model import Trunk, channel_counts
+from cmust.model import ModelConfig, Trunk, channel_counts
 from cmust.profile import Shape, shaped
+from cmust.recent import seconds_after
 from cmust.rolling import Star
 from cmust.task_model import TaskModel
 from cmust.windows import Scaler, Split, Windows, task_windows
@@ -32,7 +34,7 @@ class Wish:
         name: in the run.
         like: a task of the run whose prompt encoder and weights are taken over: new places of a known task.
         train: what is not frozen, the head alone (its prompt and how it follows the recent level), or nothing.
-        until: history ends before this local time; what follows is for scoring. None: all is history.
+        until: history ends before this local time (ISO 8601); what follows is for scoring. None: all is history.
     """
 
     task: str
@@ -52,6 +54,8 @@ class Newcomer:
         shape: of its profile; None without one.
         parts: its head.
         star: weights it starts from, complete for its number of channels, and what stays fixed of them.
+        fresh: names of those weights that no task had before, layers for another number of channels: they belong to the
+            task as its head does, and are trained wherever that is.
     """
 
     task: Task
@@ -59,12 +63,21 @@ class Newcomer:
     shape: Shape | None
     parts: HeadParts
     star: Star
+    fresh: frozenset[str]
 
     def trainable(self) -> int:
         """How many weights training may change."""
-        own = sum(parameter.numel() for parameter in self.parts.head.parameters())
         fixed = sum(int(mask.sum()) for mask in self.star.frozen.values())
-        return own + sum(weight.numel() for weight in self.star.weights.values()) - fixed
+        return self.head_size() + sum(weight.numel() for weight in self.star.weights.values()) - fixed
+
+    def head_size(self) -> int:
+        """How many weights the head has."""
+        return sum(parameter.numel() for parameter in self.parts.head.parameters())
+
+    def shares(self) -> bool:
+        """Whether training may change weights that other tasks brought."""
+        own = self.head_size() + sum(self.star.weights[name].numel() for name in self.fresh)
+        return self.trainable() > own
 
 
 def make_wish(
@@ -74,14 +87,14 @@ def make_wish(
     name: str | None,
     like: str | None,
     train: str,
-    until: str | None,
+    until: str | np.datetime64 | None,
 ) -> Wish:
     """Check what is asked for. A known task under another name, in the form that the run knows, is like itself.
 
     Raises:
         ConfigError: ``train`` is none of the four, or something else is missing for it.
         RunError: the run has the task already, has none that is named in ``like``, or nothing to start from.
-        CityError: the history is too short.
+        CityError: the history is too short, or ``until`` is no time or lies outside of the data.
     """
     if train not in (AUTO, *get_args(Train)):
         raise ConfigError(f"train is {train!r}; choose {', '.join((AUTO, *get_args(Train)))}")
@@ -103,21 +116,47 @@ def make_wish(
             "the run has no common weights W* to start from, since it was not trained with scheme rolling; train it "
             "so, or say which of its tasks the new one is like (--like TASK)"
         )
+    end = None if until is None else iso_time(data, until)
+    history = history_of(data, end)
     if train == AUTO:
-        train = _what_can_be_judged(forecaster, data, until)
-    return Wish(data.name, name, like, train, until)  # type: ignore[arg-type]
+        train = what_can_be_judged(forecaster.config, history)
+    return Wish(data.name, name, like, train, end)  # type: ignore[arg-type]
 
 
-def _what_can_be_judged(forecaster: Forecaster, data: Task, until: str | None) -> Train:
+def iso_time(data: Task, moment: str | np.datetime64) -> str:
+    """A local time as it is kept in records, no longer than it has to be.
+
+    Raises:
+        CityError: it is no time, or one of a time zone.
+    """
+    return str(np.datetime_as_string(data.time[0] + np.timedelta64(seconds_after(data, moment), "s"), unit="auto"))
+
+
+def history_of(data: Task, until: str | None) -> Task:
+    """The steps of a task before a time; all when not given.
+
+    Raises:
+        CityError: none is before it, or the data ends before it.
+    """
+    if until is None:
+        return data
+    end = data.time[-1] + np.timedelta64(data.interval, "s")
+    if np.datetime64(until, "s") > end:
+        raise CityError(
+            f"the history of task {data.name!r} cannot go on until {until}, since its data ends at {end}; give an "
+            f"earlier time, or leave it out where all of the data is history"
+        )
+    return data.select(time=slice(None, until))
+
+
+def what_can_be_judged(config: ModelConfig, history: Task) -> Train:
     """The head alone where there is less than a week to train on. The days that choose when to stop are weekdays then
     that training never saw, with an expectation borrowed from other days: they cannot tell what shared weights gain.
     """
-    config = forecaster.config
     if not (config.prompts or config.seasonal):
         return "unfrozen"  # the head has nothing to learn
-    history = data if until is None else data.select(time=slice(None, until))
     split = history_split(history, config.input_steps, config.horizon)
-    return "unfrozen" if split.train_steps >= 7 * data.steps_per_day else "prompt"
+    return "unfrozen" if split.train_steps >= 7 * history.steps_per_day else "prompt"
 
 
 def _misfit(model: TaskModel, data: Task) -> str:
@@ -136,14 +175,12 @@ def prepare(forecaster: Forecaster, city: City, wish: Wish, seed: int) -> Newcom
     """Make a task ready for training.
 
     Raises:
-        CityError: its history is too short, ``until`` lies outside of it, or the city keeps the time of another zone.
+        CityError: its history is too short, or the city keeps the time of another zone.
         ConfigError: the prompts of the task it is to be like cannot be given to other places.
     """
     forecaster.check_zone(city)
     config = forecaster.config
-    task = replace(city.task(wish.task), name=wish.name)
-    if wish.until is not None:
-        task = task.select(time=slice(None, wish.until))
+    task = replace(history_of(city.task(wish.task), wish.until), name=wish.name)
     whole = Split({}, task.n_steps)
     split = whole if wish.train == "nothing" else history_split(task, config.input_steps, config.horizon)
     clock = calendar(task.time, forecaster.slots_per_day, forecaster.reference)
@@ -168,7 +205,7 @@ def prepare(forecaster: Forecaster, city: City, wish: Wish, seed: int) -> Newcom
     star = _complete(forecaster, Star(weights, known.frozen), task.n_channels, seed)
     if wish.train == "prompt":
         star = Star(star.weights, {name: torch.ones_like(weights[name], dtype=torch.bool) for name in weights})
-    return Newcomer(task, windows, shape, parts, star)
+    return Newcomer(task, windows, shape, parts, star, frozenset(star.weights) - frozenset(weights))
 
 
 def _complete(forecaster: Forecaster, star: Star, channels: int, seed: int) -> Star:

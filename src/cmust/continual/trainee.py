@@ -1,6 +1,7 @@
 """A newcomer in training: from ``W*`` and, to compare, from fresh weights, by the one epoch loop."""
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from cmust.forecaster import Forecaster
 from cmust.heads import HeadParts, make_head
 from cmust.model import Trunk, channel_counts
 from cmust.rolling import Phase, Star, TrainingConfig, adapt_plan, single_plan
+from cmust.rolling.lesson import Lesson, lesson_of
 from cmust.run import Run
 from cmust.task_model import TaskModel
 from cmust.training import Watcher, carry_out
@@ -55,8 +57,7 @@ class Trainee:
         newcomer = self.newcomer
         if not newcomer.trainable():
             raise ConfigError("nothing is left to train in the head of this network; take --train unfrozen")
-        own = sum(parameter.numel() for parameter in newcomer.parts.head.parameters())
-        head_first = 0 < own < newcomer.trainable() and self.training.head_epochs > 0
+        head_first = newcomer.head_size() > 0 and newcomer.shares() and self.training.head_epochs > 0
         plan = adapt_plan(newcomer.task.name, self.training, head_first=head_first)
         return self._train(plan, newcomer.parts, newcomer.trainable(), work, newcomer.star)
 
@@ -78,7 +79,16 @@ class Trainee:
         trunk = self._trunk()
         heads, windows = {name: parts.head}, {name: newcomer.windows}
         outcome = carry_out(
-            plan, work, self.fabric, trunk, heads, windows, self.training, star=star, watcher=self.watcher
+            plan,
+            work,
+            self.fabric,
+            trunk,
+            heads,
+            windows,
+            self.training,
+            star=star,
+            lesson=partial(self._lesson, trunk),
+            watcher=self.watcher,
         )
         weights = outcome.weights[name]
         parts.head.cpu().load_state_dict(weights["head"])
@@ -88,6 +98,14 @@ class Trainee:
         cost["best_epoch"] = sum(end["epochs"] for end in ends[:-1]) + ends[-1]["best_epoch"]
         cost |= {"most_epochs": sum(phase.epochs for phase in plan), "trained_weights": trainable}
         return self._model(parts, weights["trunk"]), cost
+
+    def _lesson(self, trunk: Trunk, phase: Phase) -> Lesson:
+        """Our network's; with the head alone the layers learn that came with it, which start at nothing."""
+        lesson = lesson_of(self.before.config, self.training, phase)
+        if phase.kind != "head":
+            return lesson
+        fresh = [parameter for name, parameter in trunk.named_parameters() if name in self.newcomer.fresh]
+        return replace(lesson, parameters=fresh)
 
     def _trunk(self) -> Trunk:
         counts = channel_counts(self.newcomer.star.weights)

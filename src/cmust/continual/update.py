@@ -14,7 +14,7 @@ from cmust.city import City, Task, check_is_city
 from cmust.clock import calendar
 from cmust.continual.splits import update_split
 from cmust.continual.versions import changing, check_one_process
-from cmust.errors import CityError, CmustError, RunError
+from cmust.errors import CityError, CmustError, ConfigError, RunError
 from cmust.forecaster import Forecaster
 from cmust.identity import data_fingerprint, describe_city
 from cmust.model import Head, Trunk, channel_counts
@@ -65,7 +65,7 @@ def update(
     Args:
         run: a finished run folder, trained with scheme ``rolling``.
         city: the run's tasks at the same places, old data and new.
-        tasks: which; those with new data when not given.
+        tasks: which, one at least; those with new data when not given.
         accelerator: Fabric's.
         watcher: hears of progress.
         command: how it was started, for the records; the program's arguments when not given.
@@ -74,12 +74,15 @@ def update(
     Raises:
         CityError: a task has other places, interval or channels, is too short, or has no observation where it would be
             judged.
-        ConfigError: a setting does not fit, or means nothing for an update, or this is one of several processes.
+        ConfigError: no task is named; a setting does not fit, or means nothing for an update; or this is one of several
+            processes.
         RunError: there is no new data; or the run is not finished, has no ``W*``, is being written by another process,
             or is damaged.
     """
     check_is_city(city)
     check_one_process("updating")
+    if tasks is not None and not len(tasks):
+        raise ConfigError("tasks is empty; name at least one task, or leave it out for all with new data")
     with changing(run) as change:
         before = Forecaster.load(run, change.parent)
         settings = changed_training(before.training, **training)

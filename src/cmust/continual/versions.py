@@ -2,7 +2,7 @@
 
 Version 1 is what training leaves. A later one is a folder ``versions/0002`` with ``model/``, ``version.json`` and the
 history of its making. It is made in ``versions/.work``, renamed, and exists from the moment ``current.json`` counts it:
-a kill before that leaves the run as it was, and who next holds the run clears away what is left.
+a kill before that leaves the run as it was, and the next change that is made clears away what is left.
 """
 
 import json
@@ -155,6 +155,7 @@ class Change:
         Raises:
             RunError: it cannot be loaded; the run stays as it was.
         """
+        _sweep(self.run)
         number = self.run.pointer()[1] + 1
         forecaster.save(work.model_folder, self.run.version_model(self.parent), changed)
         self._check(work, number)
@@ -201,14 +202,17 @@ def check_one_process(doing: str) -> None:
 def changing(run: Path | str) -> Iterator[Change]:
     """Hold a finished run in order to add a version to it.
 
+    Only a change that ends well clears away what a kill has left: one that is refused leaves every version alone,
+    counted or not.
+
     Raises:
-        RunError: the run is not finished, or another process writes it.
+        RunError: the run is not finished, more versions lie there than are counted, or another process writes it.
     """
     folder = _finished(run)
     with folder.locked():
-        _sweep(folder)
         try:
             yield Change(folder, folder.pointer()[0])
+            _sweep(folder)
         finally:
             work = Run(_work_folder(folder))
             if not work.state_file.exists():  # nothing that could be resumed
@@ -238,12 +242,11 @@ def _is(work: Run, identity: dict[str, Any]) -> bool:
 
 
 def _sweep(run: Run) -> None:
-    """Clear away versions that were never counted, and halves of the pointer; only for who holds the run."""
+    """Clear away the version that was never counted, and halves of the pointer; only for who holds the run."""
     for leftover in run.folder.glob(f".{run.pointer_file.name}.*.tmp"):
         leftover.unlink(missing_ok=True)
-    for folder in (run.folder / "versions").glob("[0-9]*"):
-        if folder.name.isdecimal() and int(folder.name) > run.pointer()[1]:
-            shutil.rmtree(folder)
+    for number in run.versions_above(run.pointer()[1]):
+        shutil.rmtree(run.version_folder(number))
 
 
 def _point(run: Run, current: int, last: int) -> None:

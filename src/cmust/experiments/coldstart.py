@@ -12,11 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from cmust.city import City
+from cmust.city import City, Task
+from cmust.continual.newcomer import iso_time
 from cmust.continual.record import FROM_SCRATCH
 from cmust.errors import ConfigError, RunError
 from cmust.evaluation import SYSTEM
-from cmust.experiments.later import keep_adaptation, split_settings
+from cmust.experiments.later import check_adaptation, keep_adaptation, split_settings
 from cmust.experiments.markdown import better, score_rows
 from cmust.fitting import fit
 from cmust.run import Run, read_json
@@ -31,6 +32,45 @@ def default_cut(city: City) -> str:
     """The midnight after which ``TEST_DAYS`` days of all tasks are left."""
     last = min(task.time[-1] + np.timedelta64(task.interval, "s") for task in city.tasks.values())
     return str(last.astype("datetime64[D]") - np.timedelta64(TEST_DAYS, "D"))
+
+
+def check_cells(
+    cells: Sequence[str], city: City, settings: dict[str, Any], *, cut: str, days: Sequence[int] = DAYS
+) -> None:
+    """Refuse, before hours of training, what a cell could not do or the table would call by a wrong name.
+
+    Args:
+        cells, city, settings, cut, days: as :func:`run_cell` takes them, of all cells that are wanted.
+
+    Raises:
+        ConfigError: the city has no such task, or no other; a setting does not fit or would be ignored; or there is
+            less history than a length says.
+        CityError: ``cut`` is no time, or lies outside of the data.
+    """
+    run_settings, training = split_settings(settings, "adapt", "compare")
+    for cell in cells:
+        if cell not in city.tasks or len(city.tasks) < 2:
+            raise ConfigError(f"unknown cell {cell!r}; choose among the tasks {', '.join(city.tasks)}, of two or more")
+        task = city.task(cell)
+        _check_lengths(task, cut, days)
+        for length in days:
+            end, some = iso_time(task, cut), task.select(time=slice(_start(task, cut, length), None))
+            check_adaptation(run_settings, some, training, until=end, compare=True)
+
+
+def _check_lengths(task: Task, cut: str, days: Sequence[int]) -> None:
+    """Refuse lengths that reach back before the data: rows of them would tell of less history than their title."""
+    long = [str(length) for length in days if _start(task, cut, length) < task.time[0]]
+    if long:
+        raise ConfigError(
+            f"task {task.name!r} begins at {task.time[0]}, which leaves less than {', '.join(long)} days of history "
+            f"before {cut}; give shorter ones (--days), or a later cut (--cut)"
+        )
+
+
+def _start(task: Task, cut: str, days: int) -> np.datetime64:
+    """When a history of so many days begins."""
+    return np.datetime64(iso_time(task, cut), "s") - np.timedelta64(days, "D")
 
 
 def run_cell(
@@ -58,20 +98,18 @@ def run_cell(
         watcher: hears of progress.
 
     Raises:
-        ConfigError: the city has no such task, or no other; or a setting does not fit or would be ignored.
+        ConfigError, CityError: see :func:`check_cells`.
     """
+    check_cells([cell], city, settings, cut=cut, days=days)
     others = [name for name in city.tasks if name != cell]
-    if cell not in city.tasks or not others:
-        raise ConfigError(f"unknown cell {cell!r}; choose among the tasks {', '.join(city.tasks)}, of two or more")
     run_settings, training = split_settings(settings, "adapt", "compare")
     known = city.select(tasks=others, time=slice(None, cut))
     before = fit(known, folder / cell / "before", accelerator=accelerator, watcher=watcher, **run_settings)
     for length in days:
-        start = np.datetime64(cut, "s") - np.timedelta64(length, "D")
         keep_adaptation(
             folder / cell / f"days-{length}",
             before,
-            city.select(tasks=[cell], time=slice(start, None)),
+            city.select(tasks=[cell], time=slice(_start(city.task(cell), cut, length), None)),
             cell,
             training,
             watcher,

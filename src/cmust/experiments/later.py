@@ -1,12 +1,14 @@
-"""What the studies of adapting and updating share: settings in three tables, adaptations that are kept."""
+"""What the studies of adapting and updating share: settings in two tables, checks, adaptations that are kept."""
 
 import json
 from pathlib import Path
 from typing import Any
 
-from cmust.city import City
-from cmust.continual.adapt import adapted, training_of
-from cmust.continual.newcomer import AUTO, make_wish
+from cmust.city import City, Task
+from cmust.continual.adapt import adapted, check_trained, training_of
+from cmust.continual.newcomer import AUTO, history_of, make_wish, what_can_be_judged
+from cmust.errors import ConfigError
+from cmust.experiments.given import table_of
 from cmust.files import write_text
 from cmust.forecaster import Forecaster
 from cmust.identity import data_fingerprint, field_defaults
@@ -29,9 +31,36 @@ def split_settings(settings: dict[str, Any], table: str, use: Use) -> tuple[dict
         ConfigError: a setting is unknown, does not fit, or would be ignored.
     """
     run = {key: value for key, value in settings.items() if key != table}
-    later = dict(settings.get(table, {}))
+    later = table_of(settings, table)
     check_used(changed_training(make_settings(**run).trainer, **later), later, use)
     return run, later
+
+
+def check_adaptation(
+    run_settings: dict[str, Any], task: Task, training: dict[str, Any], *, until: str, compare: bool
+) -> None:
+    """Refuse an adaptation that would fail, or have nothing after its history to be scored on, once the run it adds to
+    is trained.
+
+    Args:
+        run_settings: of that run.
+        task: the history, and what follows it.
+        training: settings other than the run's.
+        until: the history ends here (ISO 8601).
+        compare: with training from scratch.
+
+    Raises:
+        ConfigError: a setting is for nothing where so little history trains the head alone; or nothing follows.
+        CityError: the history is too short.
+    """
+    network, history = make_settings(**run_settings).network, history_of(task, until)
+    check_trained(what_can_be_judged(network, history), training, compare=compare)
+    later = task.n_steps - history.n_steps
+    if later < network.horizon:
+        raise ConfigError(
+            f"task {task.name!r} has {later} steps from {until} on, and is scored on forecasts of {network.horizon}; "
+            f"give an earlier cut"
+        )
 
 
 def keep_adaptation(

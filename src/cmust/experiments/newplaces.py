@@ -5,15 +5,16 @@ every task is extended to the places held out, by their history before the cut, 
 task; cells are resumable and may run in processes of their own.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from cmust.city import City
-from cmust.continual.newcomer import AUTO
+from cmust.continual.newcomer import AUTO, iso_time
 from cmust.errors import ConfigError, RunError
 from cmust.evaluation import SYSTEM
-from cmust.experiments.later import keep_adaptation, split_settings
+from cmust.experiments.later import check_adaptation, keep_adaptation, split_settings
 from cmust.experiments.markdown import better, score_rows
 from cmust.fitting import fit
 from cmust.naive import LABELS
@@ -33,6 +34,32 @@ def hold_out(city: City, *, held: bool) -> City:
             raise ConfigError(f"task {name!r} has {task.n_nodes} places; to hold every fourth out takes {EVERY}")
         tasks[name] = task.select(nodes=nodes)
     return replace(city, tasks=tasks, covariates={})
+
+
+def check_cells(cells: Sequence[str], city: City, settings: dict[str, Any], *, cut: str) -> None:
+    """Refuse, before hours of training, what a cell could not do.
+
+    Args:
+        cells, city, settings, cut: as :func:`run_cell` takes them, of all cells that are wanted.
+
+    Raises:
+        ConfigError: the city has no such task, or too few places; or a setting does not fit or would be ignored.
+        CityError: ``cut`` is no time, or lies outside of the data.
+    """
+    run_settings, training = _split(settings)
+    held = hold_out(city, held=True)
+    for cell in cells:
+        if cell not in city.tasks:
+            raise ConfigError(f"unknown cell {cell!r}; choose among the tasks {', '.join(city.tasks)}")
+        task = held.task(cell)
+        check_adaptation(run_settings, task, training, until=iso_time(task, cut), compare=False)
+
+
+def _split(settings: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The settings of the run, and those of the adaptation."""
+    run_settings, training = split_settings(settings, "adapt", "compare")
+    training.pop("start_epochs", None)  # of the comparison in coldstart, whose file this is, too
+    return run_settings, training
 
 
 def run_cell(
@@ -58,13 +85,11 @@ def run_cell(
         watcher: hears of progress.
 
     Raises:
-        ConfigError: the city has no such task, or too few places; or a setting does not fit or would be ignored.
+        ConfigError, CityError: see :func:`check_cells`.
         RunError: another process trains the run of the cells at this time.
     """
-    if cell not in city.tasks:
-        raise ConfigError(f"unknown cell {cell!r}; choose among the tasks {', '.join(city.tasks)}")
-    run_settings, training = split_settings(settings, "adapt", "compare")
-    training.pop("start_epochs", None)  # of the comparison in coldstart, whose file this is, too
+    check_cells([cell], city, settings, cut=cut)
+    run_settings, training = _split(settings)
     known = hold_out(city.select(time=slice(None, cut)), held=False)
     before = fit(known, folder / "known-places", accelerator=accelerator, watcher=watcher, **run_settings)
     for train in ("nothing", AUTO):

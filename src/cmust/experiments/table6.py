@@ -71,7 +71,7 @@ def work(cell: Cell, folder: Path, terms: Terms, watcher: Watcher | None) -> Rec
         accelerator=terms.accelerator,
         compare=True,
         train="unfrozen",
-        until=str(common_cuts(terms.city.select(tasks=others))[1]),
+        until=str(common_cuts(terms.city)[1]),
     )
     entry = record["tasks"][last]
     systems = {NAMES.get(system, system): scores for system, scores in entry["systems"].items()}

@@ -6,14 +6,17 @@ version in force and the one of training are scored on the stretch that follows.
 
 import json
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from cmust.assembly import window_scores
-from cmust.city import City
+from cmust.city import City, Task
+from cmust.continual.newcomer import iso_time
 from cmust.continual.update import update
 from cmust.errors import ConfigError, RunError
 from cmust.experiments.later import split_settings
@@ -24,9 +27,9 @@ from cmust.identity import describe_city, field_defaults
 from cmust.machine import provenance
 from cmust.rolling import TrainingConfig, changed_training
 from cmust.run import FIRST, Run, read_json
-from cmust.settings import make_settings
+from cmust.settings import Settings, make_settings
 from cmust.training import Watcher
-from cmust.windows import windows_between
+from cmust.windows import city_splits, windows_between
 
 
 def run_study(
@@ -44,18 +47,20 @@ def run_study(
         city: all data.
         folder: of the experiment; its run is ``folder/run``.
         settings: of the run (fields of ``Settings``); its table ``update`` holds training settings of the updates.
-        cuts: local times in ascending order, the end of training first.
+        cuts: local times, each after the one before it, the end of training first.
         accelerator: Fabric's.
         watcher: hears of progress.
 
     Raises:
-        ConfigError: fewer than two cuts, or not in order; or a setting does not fit or would be ignored.
+        ConfigError: fewer than two cuts, or not in order; no forecast fits between two of them; or a setting does not
+            fit or would be ignored.
+        CityError: a cut is no time, or there is too little to train on before the first one.
         RunError: the folder was begun with other cuts, settings or data, or holds a run that was updated otherwise.
     """
-    if len(cuts) < 2 or list(cuts) != sorted(cuts):
-        raise ConfigError(f"cuts are {', '.join(cuts) or 'none'}; give two or more in order, the end of training first")
     run_settings, training = split_settings(settings, "update", "update")
-    _claim(folder, city, changed_training(make_settings(**run_settings).trainer, **training), cuts)
+    chosen, cuts = make_settings(**run_settings), _in_order(city, cuts)
+    _check_stretches(city, cuts, chosen)
+    _claim(folder, city, changed_training(chosen.trainer, **training), cuts)
     run = folder / "run"
     fit(city.select(time=slice(None, cuts[0])), run, accelerator=accelerator, watcher=watcher, **run_settings)
     for cut, until in zip(cuts[1:], [*cuts[2:], None], strict=True):
@@ -66,6 +71,37 @@ def run_study(
         kept = {name: task["kept"] for name, task in record["tasks"].items()}
         told = {"cut": cut, **_score(run, city, cut, until), "costs": record["costs"], "kept": kept}
         write_text(result, json.dumps(told, indent=1) + "\n")
+
+
+def _in_order(city: City, cuts: Sequence[str]) -> list[str]:
+    """The cuts as everything here writes them (ISO 8601): each after the one before it."""
+    first = next(iter(city.tasks.values()))
+    read = [iso_time(first, cut) for cut in cuts]
+    times = [np.datetime64(cut, "s") for cut in read]
+    if len(times) < 2 or any(later <= earlier for earlier, later in pairwise(times)):
+        raise ConfigError(
+            f"cuts are {', '.join(map(str, cuts)) or 'none'}; give two or more in order, each after the one before it, "
+            f"the end of training first"
+        )
+    return read
+
+
+def _check_stretches(city: City, cuts: Sequence[str], settings: Settings) -> None:
+    """Refuse cuts that leave too little to train on, or a stretch that no forecast fits into."""
+    steps = settings.network.input_steps, settings.network.horizon
+    tasks = settings.tasks or tuple(city.tasks)
+    city_splits(city.select(tasks=tasks, time=slice(None, cuts[0])), settings.protocol, *steps)
+    for cut, until in zip(cuts[1:], [*cuts[2:], None], strict=True):
+        for name in tasks:
+            if not len(_stretch(city.task(name), cut, until, *steps)):
+                raise ConfigError(f"task {name!r} has no window from {cut} to {until or 'its end'}; give other cuts")
+
+
+def _stretch(task: Task, cut: str, until: str | None, input_steps: int, horizon: int) -> Tensor:
+    """Starts of the windows whose targets lie from ``cut`` to before ``until``, or the end of the data."""
+    begin = int(np.searchsorted(task.time, np.datetime64(cut)))
+    end = task.n_steps if until is None else int(np.searchsorted(task.time, np.datetime64(until)))
+    return windows_between(begin, end, input_steps, horizon)
 
 
 def _claim(folder: Path, city: City, training: TrainingConfig, cuts: Sequence[str]) -> None:
@@ -113,13 +149,10 @@ def _score(run: Path, city: City, cut: str, until: str | None) -> dict[str, Any]
             f"another folder"
         )
     tasks: dict[str, Any] = {}
-    for name, task in city.tasks.items():
-        begin = int(np.searchsorted(task.time, np.datetime64(cut)))
-        end = task.n_steps if until is None else int(np.searchsorted(task.time, np.datetime64(until)))
+    for name in versions["not_updated"].tasks:
+        task = city.task(name)
         for kind, forecaster in versions.items():
-            starts = windows_between(begin, end, forecaster.config.input_steps, forecaster.config.horizon)
-            if not len(starts):
-                raise RunError(f"task {name!r} has no window from {cut} to {until or 'its end'}; give other cuts")
+            starts = _stretch(task, cut, until, forecaster.config.input_steps, forecaster.config.horizon)
             scores = window_scores(forecaster.tasks[name], task, forecaster.windows(task), starts)
             tasks.setdefault(name, {})[kind] = scores
     return {"version": number, "tasks": tasks}

@@ -15,6 +15,7 @@ from cmust.errors import ConfigError
 from cmust.evaluation import SYSTEM, evaluate, score_systems
 from cmust.experiments.budget import PROBE, Budget, Pace, Part, Stopwatch
 from cmust.experiments.engine import Cell, Record
+from cmust.experiments.given import table_of
 from cmust.fitting import fit
 from cmust.forecaster import Forecaster
 from cmust.machine import provenance
@@ -24,7 +25,7 @@ from cmust.rolling import PLANS, TrainingConfig
 from cmust.run import Run
 from cmust.settings import Scheme, Settings, derived_settings
 from cmust.training import Watcher
-from cmust.windows import make_windows
+from cmust.windows import common_cuts, make_windows
 
 NAIVE_CELL = "naive"
 CMUST = {"cmust_paper": "paper", "cmust_reference": "reference", "cmust_tuned": "tuned"}
@@ -59,18 +60,20 @@ class Terms:
     scheme: Scheme = "rolling"
 
     def __post_init__(self) -> None:
-        """Refuse settings that the cells themselves decide."""
+        """Refuse settings that the cells themselves decide, and what is no table where one is wanted."""
         for key in ("preset", "scheme", "tasks"):
             if key in self.settings:
                 raise ConfigError(f"{key} is not for the settings of an experiment: its cells have their own")
-        for own in (self.settings, *self.settings.get("systems", {}).values()):
-            if "seed" in own.get("training", {}):
-                raise ConfigError("training.seed is not for the settings of an experiment: --seeds says which")
-        for name, own in self.settings.get("systems", {}).items():
+        trained = [table_of(self.settings, "training")]
+        for name in table_of(self.settings, "systems"):
             check_name(name)
-            unknown = [key for key in own if key not in ("training", "network")]
+            own = {table: table_of(self.settings, "systems", name, table) for table in ("training", "network")}
+            unknown = [key for key in table_of(self.settings, "systems", name) if key not in own]
             if unknown:
                 raise ConfigError(f"systems.{name} has {unknown[0]!r}; it takes the tables training and network")
+            trained.append(own["training"])
+        if any("seed" in training for training in trained):
+            raise ConfigError("training.seed is not for the settings of an experiment: --seeds says which")
 
     def of(self, cell: Cell) -> Settings:
         """The settings of a cell's run: those given that mean something in it. Of another system only ``protocol`` and
@@ -187,7 +190,13 @@ def fitted(cell: Cell, folder: Path, terms: Terms, watcher: Watcher | None) -> t
     settled = terms.budget.settle(folder, len(cell.tasks), chosen, windows, probe, halves=halves)
     values = {**settings.model_dump(), "training": {**settings.training, **settled["training"]}}
     run = folder / "run"
-    return fit(terms.city, run, accelerator=terms.accelerator, devices=1, watcher=watcher, **values), settled
+    return _fit(terms, run, watcher, values), settled
+
+
+def _fit(terms: Terms, run: Path, watcher: Watcher | None, values: dict[str, Any]) -> Forecaster:
+    """Tasks are cut where the whole city is, as for all other systems, whichever of them a cell is of."""
+    cuts = common_cuts(terms.city) if values["protocol"] == "purged" else None
+    return fit(terms.city, run, accelerator=terms.accelerator, devices=1, watcher=watcher, cuts=cuts, **values)
 
 
 def _chosen(training: TrainingConfig, epochs: Iterable[str]) -> dict[str, Any]:
@@ -201,7 +210,7 @@ def timed(cell: Cell, place: Path, terms: Terms, scheme: str, batch: int) -> Pac
     settings, watch = terms.of(cell), Stopwatch()
     training = {**settings.training, **PROBE, "batch_size": batch}
     values = derived_settings(**{**settings.model_dump(), "scheme": scheme, "training": training}).model_dump()
-    fit(terms.city, place, accelerator=terms.accelerator, devices=1, watcher=watch, **values)
+    _fit(terms, place, watch, values)
     (pace,) = watch.paces
     return pace
 
