@@ -6,7 +6,7 @@ from typing import Any, Required, TypedDict
 import numpy.typing as npt
 import pandas as pd
 
-from cmust.city.task import Geometry
+from cmust.city.geometry import Geometry
 from cmust.errors import CityError
 
 PerTask = Mapping[str, str]

@@ -11,6 +11,7 @@ import xarray as xr
 
 from cmust.city.checks import check_interval
 from cmust.city.city import City
+from cmust.city.geometry import to_geometries
 from cmust.city.labels import (
     About,
     ArrayLabels,
@@ -22,7 +23,8 @@ from cmust.city.labels import (
     time_of,
     unit_of,
 )
-from cmust.city.task import Floats, Task, Times, shorten, to_floats, to_times
+from cmust.city.ownership import hand_over, own
+from cmust.city.task import Floats, Task, Times, shorten, to_floats, to_labels, to_times
 from cmust.errors import CityError
 
 
@@ -44,9 +46,12 @@ def from_arrays(name: str, values: Mapping[str, Any], **labels: Unpack[ArrayLabe
     """
     check_keywords("from_arrays", labels, ArrayLabels)
     check_task_names(labels, values)
+    nodes = to_labels("from_arrays", "nodes", labels["nodes"])
+    channels = to_labels("from_arrays", "channels", labels["channels"]) if "channels" in labels else None
+    geometry = to_geometries("from_arrays", labels["geometry"], nodes) if "geometry" in labels else None
     tasks = {}
     for task_name, array in values.items():
-        numbers = to_floats(f"task '{task_name}'", array)
+        numbers = own(to_floats(f"task '{task_name}'", array), array)
         if numbers.ndim == 2:
             numbers = numbers[:, :, None]
         times = to_times(f"task '{task_name}'", time_of(labels, task_name))
@@ -54,14 +59,14 @@ def from_arrays(name: str, values: Mapping[str, Any], **labels: Unpack[ArrayLabe
             name=task_name,
             values=numbers,
             time=times,
-            nodes=tuple(labels["nodes"]),
+            nodes=nodes,
             lon=np.asarray(labels["lon"]),
             lat=np.asarray(labels["lat"]),
             interval=labels["interval"] if "interval" in labels else _first_interval(task_name, times),
             unit=unit_of(labels, task_name),
             kind=kind_of(labels, task_name),
-            channels=tuple(labels["channels"]) if "channels" in labels else _numbered(numbers.shape[-1]),
-            geometry=tuple(labels["geometry"]) if "geometry" in labels else None,
+            channels=_numbered(numbers.shape[-1]) if channels is None else channels,
+            geometry=geometry,
         )
     return City(name, tasks, **city_labels(labels))
 
@@ -103,7 +108,7 @@ def from_frame(name: str, frame: pd.DataFrame | Mapping[str, pd.DataFrame], **la
         times = to_times(f"task '{task_name}'", table.index)
         tasks[task_name] = Task(
             name=task_name,
-            values=_numbers(f"task '{task_name}'", table[list(nodes)])[:, :, None],
+            values=hand_over(_numbers(f"task '{task_name}'", table[list(nodes)]))[:, :, None],
             time=times,
             nodes=nodes,
             lon=coordinates.loc[list(nodes), "lon"].to_numpy(np.float64),
