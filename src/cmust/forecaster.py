@@ -274,18 +274,17 @@ class Forecaster:
             folder: of the model.
             parent: another model folder; its files stand for all weights that are not ``changed``.
             changed: names of tasks, and ``*`` for ``W*``.
+
+        Raises:
+            RunError: what is to be written could not be read again.
         """
-        contents: dict[str, dict[str, dict[str, Tensor]]] = {}
-        if self.star is not None:
-            contents["*"] = {"trunk": self.star.weights, "frozen": self.star.frozen}
-        contents.update({name: model.tensors() for name, model in self.tasks.items()})
-        files = []
-        for name, tensors in contents.items():
-            files.append(TRUNK if name == "*" else f"tasks/{name}.safetensors")
+        contents = self._contents()
+        files = {name: _weight_file(name) for name in contents}
+        for name, file in files.items():
             if parent is None or name in changed:
-                store.save(folder / files[-1], tensors, {} if name == "*" else {"task": name})
+                store.save(folder / file, contents[name], {} if name == "*" else {"task": name})
             else:
-                link_or_copy(parent / files[-1], folder / files[-1])
+                link_or_copy(parent / file, folder / file)
         return bundle.write_model(
             folder,
             {
@@ -299,8 +298,22 @@ class Forecaster:
                 "tasks": {name: model.about for name, model in self.tasks.items()},
                 "record": self.record,
             },
-            files,
+            files.values(),
         )
+
+    def _contents(self) -> dict[str, dict[str, dict[str, Tensor]]]:
+        """All tensors, in groups, by task; those of ``W*`` under ``*``."""
+        star = {} if self.star is None else {"*": {"trunk": self.star.weights, "frozen": self.star.frozen}}
+        return star | {name: model.tensors() for name, model in self.tasks.items()}
+
+    def _check_weights(self, problem: str) -> None:
+        """Refuse weights that :meth:`load` would refuse; ``problem`` begins the message."""
+        files = {_weight_file(name): tensors for name, tensors in self._contents().items()}
+        abouts = {name: model.about for name, model in self.tasks.items()}
+        try:
+            bundle.check_weights(files, self.config, self.slots_per_day, abouts)
+        except RunError as error:
+            raise RunError(f"{problem}: {error}") from error
 
     @classmethod
     def load(cls, path: Path | str, version: int | None = None) -> "Forecaster":
@@ -350,8 +363,12 @@ class Forecaster:
 
         Raises:
             CmustError: the folder is taken or cannot be written.
-            RunError: the run's ``config.json``, ``evaluation.json`` or ``intervals.json`` is damaged.
+            RunError: the run's ``config.json``, ``evaluation.json`` or ``intervals.json`` is damaged; or what is to be
+                written could not be loaded again.
         """
+        if license is not None and not isinstance(license, str):
+            raise RunError(f"license is {license!r}, it has to be text: an identifier such as 'cc-by-4.0'")
+        self._check_weights("the bundle is not written, since its weights could not be read again")
         identities = {name: self.identity(name) for name in self.tasks}
         record = {**self.record, **(bundle.read_record(self.home) if self.home else {})}
         record = bundle.of_these_models(record, identities)
@@ -406,6 +423,10 @@ def _training(document: dict[str, Any], config: ModelConfig) -> TrainingConfig:
     """The settings of training; the preset's for a model from before they were kept."""
     settings = document.get("training")
     return TrainingConfig(**settings) if settings else training_config(config.preset)
+
+
+def _weight_file(name: str) -> str:
+    return TRUNK if name == "*" else f"tasks/{name}.safetensors"
 
 
 def _labelled(values: npt.NDArray[np.float32], recent: Recent, steps: int, about: dict[str, Any]) -> xr.DataArray:
