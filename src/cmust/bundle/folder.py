@@ -34,6 +34,8 @@ def find_model(path: Path | str, version: int | None = None) -> Path:
         RunError: there is none: nothing is there, it is not finished, or it is something else; no such version.
     """
     path = Path(path)
+    if version is not None and type(version) is not int:
+        raise RunError(f"version is {version!r}, it has to be a whole number")
     if (path / MODEL).is_file():
         if version not in (None, FIRST):
             raise RunError(f"{path} is a bundle, which has one version only; it has no version {version}")
