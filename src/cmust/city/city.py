@@ -18,7 +18,7 @@ import xarray as xr
 
 from cmust.city.checks import check_city
 from cmust.city.labels import About, ArrayLabels, FrameLabels, PublishedLabels
-from cmust.city.task import Covariate, Task, settle, to_flag
+from cmust.city.task import Covariate, Task, settle, to_flag, to_labels
 from cmust.errors import CityError
 
 
@@ -90,9 +90,7 @@ class City:
         Raises:
             CityError: a task is not there, or one has no step in ``time``.
         """
-        if isinstance(tasks, str):
-            raise CityError(f"tasks is the text '{tasks}', it has to be a list of names: ['{tasks}']")
-        names = list(self.tasks) if tasks is None else list(tasks)
+        names = tuple(self.tasks) if tasks is None else to_labels(f"city '{self.name}'", "tasks", tasks)
         chosen = {name: self.task(name) for name in names}
         covariates = dict(self.covariates)
         if time is not None:
@@ -142,7 +140,8 @@ class City:
 
                 Optional are
 
-                - ``interval``: seconds between steps; the distance of a task's first two steps when not given;
+                - ``interval``: between steps, seconds or a time difference; the distance of a task's first two steps
+                  when not given;
                 - ``channels`` ``(channel,)``: names; ``value``, or ``value0``, ``value1`` ... when not given;
                 - ``geometry`` ``(node,)``: a GeoJSON geometry or None for each node;
                 - ``unit`` ("") and ``kind`` ("other": count, speed, risk, concentration or other), for all tasks or a

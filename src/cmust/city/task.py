@@ -67,8 +67,8 @@ class Task:
         settle(self, "time", own(to_times(what, self.time), self.time))
         settle(self, "nodes", to_labels(what, "nodes", self.nodes))
         settle(self, "channels", to_labels(what, "channels", self.channels))
-        settle(self, "lon", own(_to_degrees(what, "lon", self.lon), self.lon))
-        settle(self, "lat", own(_to_degrees(what, "lat", self.lat), self.lat))
+        settle(self, "lon", own(to_degrees(what, "lon", self.lon), self.lon))
+        settle(self, "lat", own(to_degrees(what, "lat", self.lat), self.lat))
         settle(self, "interval", to_seconds(what, self.interval))
         if self.geometry is not None:
             settle(self, "geometry", to_geometries(what, self.geometry, self.nodes))
@@ -233,7 +233,7 @@ def to_floats(what: str, values: Any) -> Floats:
     """
     if isinstance(values, np.ma.MaskedArray) and values.dtype.kind in "fiub":
         values = np.ma.filled(values.astype(np.float64), np.nan)
-    array = np.asarray(values)
+    array = _to_array(what, "values", values)
     if array.dtype.kind not in "fiub":
         raise CityError(f"{what}: values are of type {array.dtype}, they have to be numbers")
     with np.errstate(over="ignore"):  # too large for float32 becomes infinite, which the checks refuse
@@ -250,7 +250,7 @@ def to_times(what: str, time: Any) -> Times:
         raise CityError(
             f"{what}: times carry a time zone; convert them to the city's wall clock and drop it (tz_localize(None))"
         )
-    array = np.asarray(time)
+    array = _to_array(what, "time", time)
     if array.dtype.kind in "OUS" and array.size:
         try:
             with warnings.catch_warnings():
@@ -319,8 +319,20 @@ def to_labels(what: str, field: str, names: Any) -> tuple[str, ...]:
     return tuple(str(name) for name in names)
 
 
-def _to_degrees(what: str, field: str, degrees: Any) -> npt.NDArray[np.float64]:
-    array = np.asarray(degrees)
+def _to_array(what: str, field: str, given: Any) -> npt.NDArray[Any]:
+    try:
+        return np.asarray(given)
+    except (ValueError, TypeError) as error:  # rows of different lengths
+        raise CityError(f"{what}: {field} cannot be read as an array: {reason(error)}") from error
+
+
+def to_degrees(what: str, field: str, degrees: Any) -> npt.NDArray[np.float64]:
+    """Longitudes or latitudes as float64.
+
+    Raises:
+        CityError: they are not numbers.
+    """
+    array = _to_array(what, field, degrees)
     if array.dtype.kind not in "fiu":
         raise CityError(f"{what}: {field} is of type {array.dtype}, it has to be numbers")
     return np.atleast_1d(np.asarray(array, dtype=np.float64))
