@@ -452,15 +452,15 @@ def _weight_file(name: str) -> str:
 
 def _check_places(task: Task, about: dict[str, Any]) -> None:
     """Names alone do not make the same places: the network and its prompts know each by where it is."""
-    for label, found in (("lon", task.lon), ("lat", task.lat)):
-        apart = np.abs((found - np.array(about[label]) + 180) % 360 - 180)  # of longitudes, -180 and 180 are one
-        if (apart > SAME_PLACE).any():
-            at = int((apart > SAME_PLACE).argmax())
-            raise CityError(
-                f"task {task.name!r} has node {task.nodes[at]!r} at {task.lon[at]:.6g}, {task.lat[at]:.6g} (lon, lat), "
-                f"the run was trained on it at {about['lon'][at]:.6g}, {about['lat'][at]:.6g}; give the data of the "
-                "same places, each under its own name"
-            )
+    found, known = np.stack([task.lon, task.lat], axis=1), np.stack([about["lon"], about["lat"]], axis=1)
+    apart = np.abs((found - known + 180) % 360 - 180).max(axis=1)  # of longitudes, -180 and 180 are one
+    if (apart > SAME_PLACE).any():
+        at = int((apart > SAME_PLACE).argmax())
+        here, there = (f"{lon:.5f}, {lat:.5f}" for lon, lat in (found[at], known[at]))
+        raise CityError(
+            f"task {task.name!r} has node {task.nodes[at]!r} at {here} (lon, lat), the run was trained on it at "
+            f"{there}; give the data of the same places, each under its own name"
+        )
 
 
 def _check_steps(task: Task, about: dict[str, Any]) -> None:
