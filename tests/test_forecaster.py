@@ -11,7 +11,7 @@ import xarray as xr
 
 from cmust import Forecaster
 from cmust.city import City
-from cmust.errors import CityError, RunError
+from cmust.errors import CityError, ConfigError, RunError
 from cmust.windows import make_windows
 from tests.rolling.tiny import START, tiny_city, tiny_fit, tiny_settings, tiny_task
 
@@ -183,6 +183,48 @@ def test_what_does_not_fit_is_refused(forecaster: Forecaster) -> None:
         forecaster.predict(city.with_task(replace(task, unit="dozen")), "trips")
     with pytest.raises(CityError, match=r"keeps the time of Europe/Berlin, the run was trained on that of UTC"):
         forecaster.predict(replace(city, timezone="Europe/Berlin"), "trips")
+
+
+def test_places_are_the_same_where_they_lie_the_same(forecaster: Forecaster) -> None:
+    city, task = two_tasks(), two_tasks().tasks["trips"]
+    swapped = replace(task, lon=task.lon[[0, 2, 1]], lat=task.lat[[0, 2, 1]])
+    message = r"node 'place 1' at 10\.04000, 50\.04000 \(lon, lat\), the run was trained on it at 10\.01000, 50"
+    with pytest.raises(CityError, match=message):
+        forecaster.predict(city.with_task(swapped), "trips")
+    with pytest.raises(CityError, match=r"has node 'place 2' at 10\.04000, 50\.04020 .* at 10\.04000, 50\.04000;"):
+        forecaster.predict(city.with_task(replace(task, lat=task.lat + np.array([0, 0, 2e-4]))), "trips")
+    rounded = replace(task, lon=task.lon.astype(np.float32), lat=task.lat + 5e-5)
+    assert np.isfinite(forecaster.predict(city.with_task(rounded), "trips")).all()
+
+
+def test_longitudes_on_both_sides_of_the_date_line_are_one(run: Path) -> None:
+    forecaster = Forecaster.load(run)
+    task = replace(two_tasks().tasks["trips"], lon=np.array([-180.0, 10.01, 10.04]))
+    forecaster.tasks["trips"].about["lon"][0] = 180.0
+    assert np.isfinite(forecaster.predict(two_tasks().with_task(task), "trips")).all()
+
+
+def test_steps_begin_when_those_of_training_did(forecaster: Forecaster) -> None:
+    city, task = two_tasks(), two_tasks().tasks["trips"]
+    message = r"has a step at .*, 3600 s after those the run was trained on \(one every 7200 s, such as 2024-03-14T10"
+    with pytest.raises(CityError, match=message):
+        forecaster.predict(city.with_task(replace(task, time=task.time + STEP // 2)), "trips")
+    forecaster.predict(city.with_task(replace(task, time=task.time + 5 * STEP)), "trips")
+    forecaster.predict(city.with_task(replace(task, time=task.time - 5000 * STEP)), "trips")
+
+
+@pytest.mark.parametrize("version", ["2", 1.0, True])
+def test_a_version_is_a_number(run: Path, version) -> None:
+    with pytest.raises(RunError, match=rf"version is {version!r}, it has to be a whole number"):
+        Forecaster.load(run, version=version)
+
+
+def test_adapting_in_memory_says_what_it_needs(forecaster: Forecaster) -> None:
+    with pytest.raises(CityError, match=r"'city.zarr.zip' is a path, not a city: give cmust.open_city"):
+        forecaster.adapt("city.zarr.zip", "trips")  # type: ignore[arg-type]
+    for option in ({"compare": True}, {"command": "mine"}):
+        with pytest.raises(ConfigError, match=r"is for the records of a run folder: give it to cmust\.adapt\(RUN"):
+            forecaster.adapt(two_tasks(), "trips", **option)
 
 
 @pytest.mark.parametrize(

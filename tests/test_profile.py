@@ -1,6 +1,7 @@
 """The weekly profile against a slow loop over weeks, and its choice on validation data."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -114,7 +115,8 @@ def test_alone_it_is_what_a_network_of_tuned_forecasts_before_it_learns() -> Non
 
 def test_alone_it_follows_the_levels_by_hand() -> None:
     task = tiny_task(steps=9 * WEEK, nodes=2, missing=0)
-    task.values[:] = np.array([95.0, 195.0], dtype=np.float32)[None, :, None]
+    levels = np.array([95.0, 195.0], dtype=np.float32)[None, :, None]
+    task = replace(task, values=np.broadcast_to(levels, task.values.shape))
     windows = make_windows(tiny_city(task), "purged", 4, 3)["trips"]
     start = windows.split.starts["test"][:1]
     observed = slice(int(start), int(start) + 4)

@@ -1,5 +1,7 @@
 """The weekly average against a pandas groupby."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -30,7 +32,9 @@ def by_pandas(task: Task, train_steps: int) -> np.ndarray:
 def test_against_pandas(interval: int, steps: int, channels: int) -> None:
     start = START + np.timedelta64(3 * 86_400 + 5 * 7200, "s")
     task = tiny_task(interval=interval, steps=steps, channels=channels, start=start, missing=0.2)
-    task.values[:, 1] = np.where(np.arange(steps)[:, None] < steps // 2, np.nan, task.values[:, 1])
+    values = task.values.copy()
+    values[:, 1] = np.where(np.arange(steps)[:, None] < steps // 2, np.nan, values[:, 1])
+    task = replace(task, values=values)
     train = int(steps * 0.7)
     average = WeeklyAverage.fit(task.values, task.time, interval, train)
     np.testing.assert_allclose(average.at(task.time), by_pandas(task, train), rtol=1e-5)
@@ -39,8 +43,10 @@ def test_against_pandas(interval: int, steps: int, channels: int) -> None:
 def test_stand_ins_in_their_order() -> None:
     """Two days of data: other weekdays take the slot of the day, an unseen slot the node, an unseen node the task."""
     task = tiny_task(steps=24, nodes=3, missing=0)
-    task.values[[5, 17], 0] = np.nan
-    task.values[:, 2] = np.nan
+    values = task.values.copy()
+    values[[5, 17], 0] = np.nan
+    values[:, 2] = np.nan
+    task = replace(task, values=values)
     at = WeeklyAverage.fit(task.values, task.time, 7200, 24).at(
         START + np.timedelta64(4, "D") + np.arange(12) * np.timedelta64(7200, "s")
     )

@@ -18,7 +18,7 @@ from torch import Tensor
 from cmust import bundle
 from cmust.city import City, Task, check_is_city
 from cmust.clock import calendar
-from cmust.errors import CityError, RunError
+from cmust.errors import CityError, ConfigError, RunError
 from cmust.files import atomic_folder, link_or_copy, write_text
 from cmust.intervals.state import FILE as INTERVALS
 from cmust.intervals.state import TaskIntervals, for_a_bundle, of_these_models, read_intervals, write_intervals
@@ -31,6 +31,8 @@ from cmust.task_model import TaskModel
 from cmust.windows import Frame, Scaler, Split, Windows
 
 TRUNK = "trunk.safetensors"
+SAME_PLACE = 1e-4
+"""Degrees, some 10 m: rounded coordinates are the same place still."""
 
 
 @dataclass
@@ -125,7 +127,8 @@ class Forecaster:
         """The windows of a task's data as its model sees them, without a split.
 
         Raises:
-            CityError: its nodes, interval, channels or unit are not those the model was trained on.
+            CityError: its nodes, their coordinates, interval, time of the steps, channels or unit are not those the
+                model was trained on.
         """
         model = self.model(task.name)
         about = model.about
@@ -140,6 +143,8 @@ class Forecaster:
                     f"task {task.name!r} has {label} {_short(found)}, the run was trained on {_short(expected)}; "
                     "give the data of the same places in the same form"
                 )
+        _check_places(task, about)
+        _check_steps(task, about)
         slots = week_slot(task.time, task.interval)
         average = model.average[slots]
         valid = ~np.isnan(task.values)
@@ -260,10 +265,26 @@ class Forecaster:
 
     def adapt(self, city: City, task: str, **options: Any) -> "Forecaster":
         """A forecaster with one more task, this one's weights untouched: a task never seen, or new places of a known
-        one. Its options and errors are those of :func:`cmust.adapt`, which does the same to a run folder.
+        one, in memory; :func:`cmust.adapt` does the same to a run folder.
+
+        Args:
+            city: holds the new task; a few days of it are enough.
+            task: of the city.
+            options: ``name``, ``like``, ``train``, ``until``, ``accelerator``, ``watcher`` and fields of
+                :class:`cmust.rolling.TrainingConfig`, as of :func:`cmust.adapt`. What that writes into the records of a
+                run, ``compare`` and ``command``, is not for a forecaster in memory.
+
+        Raises:
+            CityError: the city lacks the task, has too little of it, or is none.
+            ConfigError: a setting or an option does not fit.
+            RunError: the forecaster has the task.
         """
         from cmust.continual.adapt import adapt_forecaster
 
+        check_is_city(city)
+        for option in ("compare", "command"):
+            if option in options:
+                raise ConfigError(f"{option} is for the records of a run folder: give it to cmust.adapt(RUN, ...)")
         return adapt_forecaster(self, city, task, **options)
 
     # ------------------------------------------------------------ files
@@ -275,18 +296,17 @@ class Forecaster:
             folder: of the model.
             parent: another model folder; its files stand for all weights that are not ``changed``.
             changed: names of tasks, and ``*`` for ``W*``.
+
+        Raises:
+            RunError: what is to be written could not be read again.
         """
-        contents: dict[str, dict[str, dict[str, Tensor]]] = {}
-        if self.star is not None:
-            contents["*"] = {"trunk": self.star.weights, "frozen": self.star.frozen}
-        contents.update({name: model.tensors() for name, model in self.tasks.items()})
-        files = []
-        for name, tensors in contents.items():
-            files.append(TRUNK if name == "*" else f"tasks/{name}.safetensors")
+        contents = self._contents()
+        files = {name: _weight_file(name) for name in contents}
+        for name, file in files.items():
             if parent is None or name in changed:
-                store.save(folder / files[-1], tensors, {} if name == "*" else {"task": name})
+                store.save(folder / file, contents[name], {} if name == "*" else {"task": name})
             else:
-                link_or_copy(parent / files[-1], folder / files[-1])
+                link_or_copy(parent / file, folder / file)
         return bundle.write_model(
             folder,
             {
@@ -300,8 +320,22 @@ class Forecaster:
                 "tasks": {name: model.about for name, model in self.tasks.items()},
                 "record": self.record,
             },
-            files,
+            files.values(),
         )
+
+    def _contents(self) -> dict[str, dict[str, dict[str, Tensor]]]:
+        """All tensors, in groups, by task; those of ``W*`` under ``*``."""
+        star = {} if self.star is None else {"*": {"trunk": self.star.weights, "frozen": self.star.frozen}}
+        return star | {name: model.tensors() for name, model in self.tasks.items()}
+
+    def _check_weights(self, problem: str) -> None:
+        """Refuse weights that :meth:`load` would refuse; ``problem`` begins the message."""
+        files = {_weight_file(name): tensors for name, tensors in self._contents().items()}
+        abouts = {name: model.about for name, model in self.tasks.items()}
+        try:
+            bundle.check_weights(files, self.config, self.slots_per_day, abouts)
+        except RunError as error:
+            raise RunError(f"{problem}: {error}") from error
 
     @classmethod
     def load(cls, path: Path | str, version: int | None = None) -> "Forecaster":
@@ -351,8 +385,12 @@ class Forecaster:
 
         Raises:
             CmustError: the folder is taken or cannot be written.
-            RunError: the run's ``config.json``, ``evaluation.json`` or ``intervals.json`` is damaged.
+            RunError: the run's ``config.json``, ``evaluation.json`` or ``intervals.json`` is damaged; or what is to be
+                written could not be loaded again.
         """
+        if license is not None and not isinstance(license, str):
+            raise RunError(f"license is {license!r}, it has to be text: an identifier such as 'cc-by-4.0'")
+        self._check_weights("the bundle is not written, since its weights could not be read again")
         identities = {name: self.identity(name) for name in self.tasks}
         record = {**self.record, **(bundle.read_record(self.home) if self.home else {})}
         record = bundle.of_these_models(record, identities)
@@ -407,6 +445,34 @@ def _training(document: dict[str, Any], config: ModelConfig) -> TrainingConfig:
     """The settings of training; the preset's for a model from before they were kept."""
     settings = document.get("training")
     return TrainingConfig(**settings) if settings else training_config(config.preset)
+
+
+def _weight_file(name: str) -> str:
+    return TRUNK if name == "*" else f"tasks/{name}.safetensors"
+
+
+def _check_places(task: Task, about: dict[str, Any]) -> None:
+    """Names alone do not make the same places: the network and its prompts know each by where it is."""
+    found, known = np.stack([task.lon, task.lat], axis=1), np.stack([about["lon"], about["lat"]], axis=1)
+    apart = np.abs((found - known + 180) % 360 - 180).max(axis=1)  # of longitudes, -180 and 180 are one
+    if (apart > SAME_PLACE).any():
+        at = int((apart > SAME_PLACE).argmax())
+        here, there = (f"{lon:.5f}, {lat:.5f}" for lon, lat in (found[at], known[at]))
+        raise CityError(
+            f"task {task.name!r} has node {task.nodes[at]!r} at {here} (lon, lat), the run was trained on it at "
+            f"{there}; give the data of the same places, each under its own name"
+        )
+
+
+def _check_steps(task: Task, about: dict[str, Any]) -> None:
+    """Steps that begin half an interval later are other quantities: an hour from :30 is no hour from :00."""
+    known = np.datetime64(about["trained_until"], "s")
+    late = int((task.time[0] - known).astype(np.int64)) % task.interval
+    if late:
+        raise CityError(
+            f"task {task.name!r} has a step at {task.time[0]}, {late} s after those the run was trained on (one every "
+            f"{task.interval} s, such as {known}); aggregate to these steps"
+        )
 
 
 def _labelled(values: npt.NDArray[np.float32], recent: Recent, steps: int, about: dict[str, Any]) -> xr.DataArray:

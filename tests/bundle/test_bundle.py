@@ -143,6 +143,37 @@ def test_a_damaged_evaluation_is_named(run: Path, tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["run"]
 
 
+def test_a_licence_is_text(forecaster: Forecaster, tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"license is 5, it has to be text: an identifier such as 'cc-by-4\.0'"):
+        forecaster.save_pretrained(tmp_path / "bundle", license=5)  # type: ignore[arg-type]
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"unit": 5}, r"could not be read again: tasks\.crowd_in\.unit: Input should be a valid string"),
+        ({"unit": {5}}, r"could not be read again: Object of type set is not JSON serializable"),
+        ({"lon": [1.0]}, r"could not be read again: tasks\.crowd_in: .*lon has 1 entries"),
+    ],
+)
+def test_what_could_not_be_loaded_is_not_written(tmp_path: Path, changes, message: str) -> None:
+    forecaster = Forecaster.from_pretrained(DEMO)
+    forecaster.tasks["crowd_in"].about.update(changes)
+    with pytest.raises(RunError, match=message):
+        forecaster.save_pretrained(tmp_path / "bundle")
+    assert not list(tmp_path.iterdir())
+
+
+def test_weights_that_could_not_be_loaded_are_not_written(tmp_path: Path) -> None:
+    forecaster = Forecaster.from_pretrained(DEMO)
+    with torch.no_grad():
+        next(forecaster.tasks["crowd_in"].trunk.parameters()).fill_(np.nan)
+    with pytest.raises(RunError, match=r"the bundle is not written, .* holds NaN or infinite numbers"):
+        forecaster.save_pretrained(tmp_path / "bundle")
+    assert not list(tmp_path.iterdir())
+
+
 def test_what_is_there_is_not_overwritten(forecaster: Forecaster, tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     forecaster.save_pretrained(tmp_path / "mine")  # empty: fine

@@ -39,6 +39,7 @@ def test_select_keeps_order_and_cuts_time(city: City) -> None:
             r"task 'trips': no step lies in \[2031-01-01, None\); its steps go from 2020-02-28",
         ),
         (slice(None, None, 2), "a time slice has no step"),
+        ("2020-02-29", r"time is '2020-02-29', it has to be slice\(start, stop\)"),
         (slice("soon", None), "'soon' is not a time"),
         (slice("2020-01-01T00:00Z", None), "give a time without a time zone"),
     ],
@@ -46,6 +47,13 @@ def test_select_keeps_order_and_cuts_time(city: City) -> None:
 def test_bad_time_slices(city: City, window: slice, message: str) -> None:
     with pytest.raises(CityError, match=message):
         city.task("trips").select(time=window)
+
+
+def test_a_name_is_no_list_of_names(city: City) -> None:
+    with pytest.raises(CityError, match="tasks is the text 'trips', it has to be a list of names"):
+        city.select(tasks="trips")
+    with pytest.raises(CityError, match="nodes is the text 'a', it has to be a list of names"):
+        city.task("trips").select(nodes="a")
 
 
 def test_select_nodes_takes_everything_along(city: City) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cmust.city import City, Covariate
+from cmust.city import City, Covariate, open_city
 from cmust.errors import CityError
 
 START = np.datetime64("2020-01-01", "s")
@@ -67,6 +67,30 @@ BAD_TASKS: list[tuple[dict[str, Any], str]] = [
     ({"geometry": (None, {"type": "Circle"}, None)}, r"geometry of node 'b' is not a GeoJSON geometry"),
     ({"geometry": (None, "POINT (1 2)", None)}, r"geometry of node 'b' is not a GeoJSON geometry"),
     ({"geometry": ({"type": "Point"}, None, None)}, r"geometry of node 'a' has no 'coordinates'"),
+    ({"geometry": 5}, r"geometry is a int, it has to be a list, one entry per node"),
+    (
+        {"geometry": ({"type": "Point", "coordinates": {1, 2}}, None, None)},
+        r"node 'a' cannot be stored \(it holds a set",
+    ),
+    ({"geometry": ({"type": "Point", "coordinates": [1, np.nan]}, None, None)}, r"node 'a' cannot be stored .* finite"),
+    ({"geometry": ({"type": "Point", "coordinates": "1 2"}, None, None)}, r"'coordinates' of .* is '1 2', not a list"),
+    (
+        {"geometry": (None, {"type": "Polygon", "coordinates": [[1, 2], [3, 4]]}, None)},
+        r"geometry of node 'b' are not those of a Polygon: give numbers, 3 lists deep",
+    ),
+    ({"geometry": ({"type": "Point", "coordinates": ["1", "2"]}, None, None)}, r"node 'a' are not those of a Point"),
+    (
+        {"geometry": ({"type": "GeometryCollection", "geometries": [{"type": "Point"}]}, None, None)},
+        r"geometry of node 'a' has no 'coordinates'",
+    ),
+    ({"unit": 5}, r"task 'trips': unit is 5 \(int\), it has to be text"),
+    ({"unit": None}, r"unit is None \(NoneType\), it has to be text"),
+    ({"description": b"x"}, r"description is b'x' \(bytes\), it has to be text"),
+    ({"unit": "\udcff"}, r"unit is '\\udcff', which no file can hold"),
+    ({"kind": None}, r"kind is None \(NoneType\), it has to be text"),
+    ({"name": None}, r"the task: name is None \(NoneType\), it has to be text"),
+    ({"nodes": None}, r"nodes is None, it has to be a list of names"),
+    ({"interval": np.timedelta64(1, "M")}, r"the interval is .*; give it in seconds"),
 ]
 
 
@@ -93,6 +117,8 @@ BAD_COVARIATES: list[tuple[dict[str, Any], str]] = [
     ({"values": changed(np.zeros(6), 2, -np.inf)}, r"1 values are infinite .* at 2020-01-01T01:00:00"),
     ({"interval": 3600}, r"is not 3600 seconds after"),
     ({"interval": 11}, r"has to divide a day"),
+    ({"unit": 5}, r"covariate 'rain': unit is 5 \(int\), it has to be text"),
+    ({"known_ahead": "no"}, r"known_ahead is 'no' \(str\), it has to be True or False"),
     ({"values": np.zeros(0), "time": TIMES[:0]}, r"there has to be a step"),
 ]
 
@@ -117,6 +143,15 @@ BAD_CITIES: list[tuple[dict[str, Any], str]] = [
     ({"tasks": {}}, r"city 'c' has no task: give at least one"),
     ({"timezone": "Mars/Olympus"}, r"time zone 'Mars/Olympus' is not known"),
     ({"timezone": "../../etc/passwd"}, r"time zone '../../etc/passwd' is not known"),
+    ({"timezone": None}, r"the city: timezone is None \(NoneType\), it has to be text"),
+    ({"name": None}, r"the city: name is None \(NoneType\), it has to be text"),
+    ({"synthetic": "no"}, r"the city: synthetic is 'no' \(str\), it has to be True or False"),
+    ({"synthetic": None}, r"the city: synthetic is None"),
+    ({"source": 5}, r"city 'c': source is 5 \(int\), it has to be text"),
+    ({"description": None}, r"city 'c': description is None"),
+    ({"tasks": []}, r"tasks is a list, it has to be a dictionary by name"),
+    ({"tasks": {"trips": VALUES}}, r"tasks\['trips'\] is a ndarray, not a Task"),
+    ({"covariates": {"rain": VALUES}}, r"covariates\['rain'\] is a ndarray, not a Covariate"),
 ]
 
 
@@ -150,3 +185,13 @@ def test_lossless_conversions(task: Any) -> None:
     assert made.values.dtype == np.float32
     assert made.time.dtype == "datetime64[s]" and made.time[1] == np.datetime64("2020-01-01T00:30")
     assert made.nodes == ("4", "12", "13") and made.interval == 1800 and made.lon.dtype == np.float64
+
+
+def test_geometry_of_arrays_and_tuples_becomes_plain_lists(task: Any, tmp_path: Any) -> None:
+    ring = np.array([[0, 0], [0, 1], [1, 1], [0, 0]], np.float32)
+    point = {"type": "Point", "coordinates": (np.float64(1), 2)}
+    made = task(geometry=({"type": "Polygon", "coordinates": [ring]}, None, point))
+    outline = {"type": "Polygon", "coordinates": [[[0.0, 0.0], [0.0, 1.0], [1.0, 1.0], [0.0, 0.0]]]}
+    assert made.geometry == (outline, None, {"type": "Point", "coordinates": [1.0, 2]})
+    opened = open_city(City("c", {"trips": made}, synthetic=np.bool_(True)).save(tmp_path / "c.zarr.zip"))
+    assert opened.task("trips").geometry == made.geometry and opened.synthetic is True

@@ -1,3 +1,4 @@
+from datetime import timedelta
 from typing import Any
 
 import numpy as np
@@ -167,6 +168,35 @@ def double(frame: pd.DataFrame) -> pd.DataFrame:
         (long_table().iloc[:0], {}, "the table has no rows"),
         (long_table().iloc[[0]], {}, "one time only, too few to see the interval"),
         (long_table(), {"interval": 3600}, "times are irregular: 2020-01-01T00:30:00 is not a whole number of 3600"),
+        (long_table(), {"interval": "1h"}, "the interval is '1h', it has to be a whole number of seconds"),
+        (long_table(), {"values": 5}, "'values' is 5, it has to be a list of column names"),
+        (
+            long_table(),
+            {"coordinates": {"a": (1, 2, 3), "b": (1, 2, 3)}},
+            r"coordinates of node 'a' are \(1, 2, 3\), they have to be \(lon, lat\)",
+        ),
+        (long_table(), {"coordinates": {"a": (1, 2), "b": 5}}, r"of node 'b' are 5, they have to be \(lon, lat\)"),
+        (
+            long_table(),
+            {"coordinates": {"a": (1, 2), "b": "12"}},
+            r"of node 'b' are '12', they have to be \(lon, lat\)",
+        ),
+        (
+            long_table(),
+            {"coordinates": {"a": ("x", "y"), "b": (1, 2)}},
+            "coordinates of node 'a' are 'x', 'y', they have to be numbers: degrees, WGS84",
+        ),
+        (
+            long_table(),
+            {"coordinates": pd.DataFrame({"lon": ["1", "west"], "lat": [2, 2]}, index=["a", "b"])},
+            "coordinates of node 'b' are 'west', '2', they have to be numbers",
+        ),
+        (
+            long_table(),
+            {"coordinates": {"a": (1, 2), "b": (None, 2)}},
+            "lon of node 'b' is nan: every node needs",
+        ),
+        (long_table(), {"coordinates": [1, 2]}, "coordinates are a list, they have to be a dictionary of node to"),
         (long_table(), {"interval": 1000}, "the interval is 1000 seconds, it has to divide a day"),
         (long_table().assign(when=pd.NaT), {}, "row 0 of the table has no time"),
         (long_table().assign(speed=np.inf), {}, "task 'speed': 4 values are infinite|infinite"),
@@ -258,3 +288,30 @@ def test_help_names_every_keyword() -> None:
     told = City.from_arrays.__doc__ or ""
     assert [key for key in (*About.__annotations__, *ArrayLabels.__annotations__) if f"``{key}``" not in told] == []
     assert "mapping by task name where they differ in times" in told and '``timezone`` ("UTC")' in told
+
+
+@pytest.mark.parametrize(
+    "interval", [1800, 1800.0, pd.Timedelta("30min"), timedelta(minutes=30), np.timedelta64(30, "m")], ids=repr
+)
+def test_an_interval_in_any_way(interval: Any) -> None:
+    made = [long_city(long_table(), interval=interval), arrays(interval=interval)]
+    assert [city.interval for city in made] == [1800, 1800]
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (
+            lambda: arrays(values=np.ones((4, 2))),
+            "from_arrays: found a ndarray, it has to be a dictionary by task",
+        ),
+        (lambda: arrays(values={"x": [[1], [1, 2]]}), "task 'x': values cannot be read as an array"),
+        (lambda: arrays(lon=[[1], 2]), "from_arrays: lon cannot be read as an array"),
+        (lambda: City.from_frame("c", {"x": 5}, coordinates={}), "a int for task 'x', .* task name to DataFrame"),  # type: ignore[dict-item]
+        (lambda: City.from_frame("c", [5], coordinates={}), "from_frame: found a list, it has to be a dictionary"),  # type: ignore[arg-type]
+        (lambda: City.from_xarray("c", xr.DataArray([1])), "from_xarray: found a DataArray, it has to be a dict"),  # type: ignore[arg-type]
+    ],
+)
+def test_data_has_to_be_given_by_task(make: Any, message: str) -> None:
+    with pytest.raises(CityError, match=message):
+        make()

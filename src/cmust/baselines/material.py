@@ -142,7 +142,7 @@ def _own_clock(windows: Windows, task: Task) -> Windows:
 
 
 def _scene(windows: Windows, tasks: Sequence[Task]) -> Scene:
-    lon, lat = torch.from_numpy(tasks[0].lon), torch.from_numpy(tasks[0].lat)
+    lon, lat = torch.tensor(tasks[0].lon), torch.tensor(tasks[0].lat)
     training = windows.values[: windows.split.train_steps]
     return Scene(
         nodes=windows.n_nodes,

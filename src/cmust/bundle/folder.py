@@ -34,6 +34,8 @@ def find_model(path: Path | str, version: int | None = None) -> Path:
         RunError: there is none: nothing is there, it is not finished, or it is something else; no such version.
     """
     path = Path(path)
+    if version is not None and type(version) is not int:
+        raise RunError(f"version is {version!r}, it has to be a whole number")
     if (path / MODEL).is_file():
         if version not in (None, FIRST):
             raise RunError(f"{path} is a bundle, which has one version only; it has no version {version}")
@@ -81,7 +83,7 @@ def read_model(folder: Path) -> dict[str, Any]:
 
 
 def write_model(folder: Path, document: dict[str, Any], files: Iterable[str]) -> dict[str, Any]:
-    """Write ``model.json`` for weights that stand in ``folder`` already.
+    """Write ``model.json`` for weights that stand in ``folder`` already; nothing that could not be read again.
 
     Args:
         folder: of the model.
@@ -90,12 +92,23 @@ def write_model(folder: Path, document: dict[str, Any], files: Iterable[str]) ->
 
     Returns:
         What was written.
+
+    Raises:
+        RunError: a field cannot be stored, or is not what it has to be.
     """
     checksums = {name: _checksum(folder / name) for name in files}
     whole = {"schema": SCHEMA, "format": FORMAT, **document, "checksums": checksums}
-    whole["digest"] = digest(whole)
-    write_text(folder / MODEL, json.dumps(whole) + "\n")
-    return whole
+    try:
+        stored: dict[str, Any] = json.loads(json.dumps(whole))
+        check_document(stored)
+    except (TypeError, ValueError, RunError) as error:
+        problem = _line(error)
+        raise RunError(
+            f"the model cannot be written to {folder / MODEL}, it could not be read again: {problem}"
+        ) from error
+    stored["digest"] = digest(stored)
+    write_text(folder / MODEL, json.dumps(stored) + "\n")
+    return stored
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -110,7 +123,7 @@ def _read(path: Path) -> dict[str, Any]:
     return document
 
 
-def _line(error: RunError) -> str:
+def _line(error: Exception) -> str:
     """A message that may repeat names from the file: one line, not a long one."""
     return "".join(letter if letter.isprintable() else "?" for letter in str(error))[:500]
 

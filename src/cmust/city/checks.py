@@ -6,11 +6,13 @@ Checks of a task (:func:`check_task`)
     name is lower-case letters, digits and underscores; kind is known; values are ``(time, node, channel)``, none of the
     three empty; the lengths of time, nodes, lon, lat, channels and geometry fit; node and channel names are unique and
     not empty; lon and lat are finite and on the globe; the interval divides a day; times are valid, unique, sorted and
-    exactly one interval apart; no value is infinite; geometry is GeoJSON.
+    exactly one interval apart; no value is infinite; geometry is GeoJSON of finite numbers; unit and description are
+    text.
 Checks of a covariate (:func:`check_covariate`)
-    the same for name, values, times, interval and node names.
+    the same for name, values, times, interval, node names and unit.
 Checks of a city (:func:`check_city`)
-    it has a name and a task; keys equal the names they stand for; the time zone exists.
+    it has a name and a task; keys equal the names they stand for; the time zone exists; source and description are
+    text.
 """
 
 from __future__ import annotations
@@ -32,13 +34,17 @@ if TYPE_CHECKING:
 KINDS = ("count", "speed", "risk", "concentration", "other")
 DAY = 86_400
 _NAME = re.compile(r"[a-z0-9_]+")
-_GEOJSON = ("Point", "MultiPoint", "LineString", "MultiLineString", "Polygon", "MultiPolygon", "GeometryCollection")
+_COLLECTION = "GeometryCollection"
+_DEPTH = {"Point": 1, "MultiPoint": 2, "LineString": 2, "MultiLineString": 3, "Polygon": 3, "MultiPolygon": 4}
+"""How deep the numbers of a GeoJSON geometry lie in lists."""
 
 
 def check_task(task: Task) -> None:
     """Raise :class:`CityError` unless ``task`` is what the module's docstring lists."""
     what = f"task '{task.name}'"
     _check_name("task", task.name)
+    for field in ("kind", "unit", "description"):
+        check_text(what, field, getattr(task, field))
     if task.kind not in KINDS:
         raise CityError(f"{what}: kind is '{task.kind}', it has to be one of {', '.join(KINDS)}")
     if task.values.ndim != 3:
@@ -59,13 +65,14 @@ def check_task(task: Task) -> None:
     check_times(what, task.time, task.interval)
     _check_finite(what, task.values, task.time, task.nodes)
     if task.geometry is not None:
-        _check_geometry(what, task.geometry, task.nodes)
+        _check_length(what, "geometry", len(task.geometry), nodes, "nodes", task.values.shape)
 
 
 def check_covariate(covariate: Covariate) -> None:
     """Raise :class:`CityError` unless ``covariate`` is what the module's docstring lists."""
     what = f"covariate '{covariate.name}'"
     _check_name("covariate", covariate.name)
+    check_text(what, "unit", covariate.unit)
     values = covariate.values
     if values.ndim not in (1, 2):
         raise CityError(f"{what}: values have shape {values.shape}, they have to be (time,) or (time, node)")
@@ -83,22 +90,35 @@ def check_covariate(covariate: Covariate) -> None:
 
 def check_city(city: City) -> None:
     """Raise :class:`CityError` unless ``city`` is what the module's docstring lists; its parts checked themselves."""
+    check_text("the city", "name", city.name)
     if not city.name.strip():
         raise CityError("the city has no name: give one")
+    what = f"city '{city.name}'"
+    for field in ("source", "description"):
+        check_text(what, field, getattr(city, field))
     if not city.tasks:
-        raise CityError(f"city '{city.name}' has no task: give at least one")
+        raise CityError(f"{what} has no task: give at least one")
     parts: Mapping[str, Mapping[str, Any]] = {"task": city.tasks, "covariate": city.covariates}
     for kind, members in parts.items():
         for key, member in members.items():
             if key != member.name:
-                raise CityError(
-                    f"city '{city.name}': the {kind} under the key '{key}' is named '{member.name}': make them equal"
-                )
+                raise CityError(f"{what}: the {kind} under the key '{key}' is named '{member.name}': make them equal")
     check_timezone(city.timezone)
+
+
+def check_text(what: str, field: str, value: object) -> None:
+    """Raise :class:`CityError` unless ``value`` is text that a file can hold."""
+    if not isinstance(value, str):
+        raise CityError(f"{what}: {field} is {value!r:.60} ({type(value).__name__}), it has to be text")
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise CityError(f"{what}: {field} is {value!r:.60}, which no file can hold as UTF-8: {error.reason}") from error
 
 
 def check_timezone(timezone: str) -> None:
     """Raise :class:`CityError` unless ``timezone`` is a name of the IANA time zone database."""
+    check_text("the city", "timezone", timezone)
     if timezone == "UTC":
         return
     try:
@@ -129,6 +149,7 @@ def check_times(what: str, time: npt.NDArray[np.datetime64], interval: int) -> N
 
 
 def _check_name(kind: str, name: str) -> None:
+    check_text(f"the {kind}", "name", name)
     if not _NAME.fullmatch(name):
         raise CityError(f"{kind} name '{name}' is not allowed: use lower-case letters, digits and underscores")
 
@@ -143,6 +164,7 @@ def _check_labels(what: str, label: str, names: Sequence[str]) -> None:
     for at, name in enumerate(names):
         if not name:
             raise CityError(f"{what}: the name of {label} {at} is empty")
+        check_text(what, f"the name of {label} {at}", name)
         if name in seen:
             raise CityError(f"{what}: {label} name '{name}' is there twice: names have to be unique")
         seen.add(name)
@@ -175,17 +197,30 @@ def _check_finite(
         )
 
 
-def _check_geometry(what: str, geometry: Sequence[Any], nodes: Sequence[str]) -> None:
-    if len(geometry) != len(nodes):
+def check_geometry(what: str, node: str, shape: Any) -> None:
+    """Raise :class:`CityError` unless ``shape``, of plain JSON values, is a GeoJSON geometry."""
+    if not isinstance(shape, dict) or shape.get("type") not in (*_DEPTH, _COLLECTION):
         raise CityError(
-            f"{what}: geometry has {len(geometry)} entries for {len(nodes)} nodes: give one (or None) per node"
+            f"{what}: geometry of node '{node}' is not a GeoJSON geometry (a dictionary with a known 'type')"
         )
-    for node, shape in zip(nodes, geometry, strict=True):
-        if shape is None:
-            continue
-        if not isinstance(shape, dict) or shape.get("type") not in _GEOJSON:
-            raise CityError(
-                f"{what}: geometry of node '{node}' is not a GeoJSON geometry (a dictionary with a known 'type')"
-            )
-        if "coordinates" not in shape and "geometries" not in shape:
-            raise CityError(f"{what}: geometry of node '{node}' has no 'coordinates'")
+    content = "geometries" if shape["type"] == _COLLECTION else "coordinates"
+    if content not in shape:
+        raise CityError(f"{what}: geometry of node '{node}' has no '{content}'")
+    if not isinstance(shape[content], list):
+        raise CityError(f"{what}: '{content}' of the geometry of node '{node}' is {shape[content]!r:.60}, not a list")
+    if content == "geometries":
+        for each in shape[content]:
+            check_geometry(what, node, each)
+    elif not _numbers_at(shape[content], _DEPTH[shape["type"]]):
+        raise CityError(
+            f"{what}: coordinates of the geometry of node '{node}' are not those of a {shape['type']}: "
+            f"give numbers, {_DEPTH[shape['type']]} lists deep"
+        )
+
+
+def _numbers_at(coordinates: Any, depth: int) -> bool:
+    if not isinstance(coordinates, list):
+        return False
+    if depth == 1:
+        return len(coordinates) != 1 and all(type(number) in (int, float) for number in coordinates)
+    return all(_numbers_at(each, depth - 1) for each in coordinates)

@@ -18,7 +18,7 @@ import xarray as xr
 
 from cmust.city.checks import check_city
 from cmust.city.labels import About, ArrayLabels, FrameLabels, PublishedLabels
-from cmust.city.task import Covariate, Task
+from cmust.city.task import Covariate, Task, settle, to_flag, to_labels
 from cmust.errors import CityError
 
 
@@ -48,7 +48,10 @@ class City:
     covariates: dict[str, Covariate] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Check the whole; the parts checked themselves."""
+        """Convert and check the whole; the parts checked themselves."""
+        settle(self, "tasks", _members("tasks", self.tasks, Task))
+        settle(self, "covariates", _members("covariates", self.covariates, Covariate))
+        settle(self, "synthetic", to_flag("the city", "synthetic", self.synthetic))
         check_city(self)
 
     def __repr__(self) -> str:
@@ -87,7 +90,7 @@ class City:
         Raises:
             CityError: a task is not there, or one has no step in ``time``.
         """
-        names = list(self.tasks) if tasks is None else list(tasks)
+        names = tuple(self.tasks) if tasks is None else to_labels(f"city '{self.name}'", "tasks", tasks)
         chosen = {name: self.task(name) for name in names}
         covariates = dict(self.covariates)
         if time is not None:
@@ -137,7 +140,8 @@ class City:
 
                 Optional are
 
-                - ``interval``: seconds between steps; the distance of a task's first two steps when not given;
+                - ``interval``: between steps, seconds or a time difference; the distance of a task's first two steps
+                  when not given;
                 - ``channels`` ``(channel,)``: names; ``value``, or ``value0``, ``value1`` ... when not given;
                 - ``geometry`` ``(node,)``: a GeoJSON geometry or None for each node;
                 - ``unit`` ("") and ``kind`` ("other": count, speed, risk, concentration or other), for all tasks or a
@@ -189,6 +193,16 @@ def check_is_city(found: object) -> None:
             f"found a {type(found).__name__} where a city is needed: open one with cmust.open_city, or make one with "
             f"City.from_arrays, from_frame or from_xarray"
         )
+
+
+def _members(field: str, given: Any, kind: type) -> dict[str, Any]:
+    """A dictionary of its own: what the caller does to the given one changes no city."""
+    if not isinstance(given, Mapping):
+        raise CityError(f"the city: {field} is a {type(given).__name__}, it has to be a dictionary by name")
+    for name, member in given.items():
+        if not isinstance(member, kind):
+            raise CityError(f"the city: {field}['{name}'] is a {type(member).__name__}, not a {kind.__name__}")
+    return dict(given)
 
 
 def _feed(digest: Any, *parts: str | npt.NDArray[Any]) -> None:

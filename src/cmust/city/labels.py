@@ -1,15 +1,19 @@
 """The keywords of the city makers: what arrays, tables and window files do not say themselves."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import timedelta
 from typing import Any, Required, TypedDict
 
+import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from cmust.city.task import Geometry
+from cmust.city.geometry import Geometry
 from cmust.errors import CityError
 
 PerTask = Mapping[str, str]
+Interval = float | timedelta | np.timedelta64
+"""Seconds, or a time difference (of pandas too); whole seconds."""
 
 
 class About(TypedDict, total=False):
@@ -34,7 +38,7 @@ class ArrayLabels(About, total=False):
     nodes: Required[Sequence[str]]
     lon: Required[npt.ArrayLike]
     lat: Required[npt.ArrayLike]
-    interval: int
+    interval: Interval
     channels: Sequence[str]
     geometry: Sequence[Geometry | None]
 
@@ -46,7 +50,7 @@ class FrameLabels(About, total=False):
     values: Sequence[str] | PerTask
     time: str
     node: str
-    interval: int
+    interval: Interval
 
 
 class PublishedLabels(About, total=False):
@@ -85,6 +89,20 @@ def kind_of(labels: About, task: str, default: str = "other") -> str:
 
 def _given(setting: str | PerTask, task: str, default: str) -> str:
     return setting.get(task, default) if isinstance(setting, Mapping) else setting
+
+
+def check_by_task(maker: str, given: object, member: type) -> None:
+    """Refuse data that is not given by task name.
+
+    Raises:
+        CityError: says what was found.
+    """
+    wanted = f"a dictionary of task name to {member.__name__}" if member is not object else "a dictionary by task name"
+    if not isinstance(given, Mapping):
+        raise CityError(f"{maker}: found a {type(given).__name__}, it has to be {wanted}")
+    for name, each in given.items():
+        if not isinstance(each, member):
+            raise CityError(f"{maker}: found a {type(each).__name__} for task '{name}', it has to be {wanted}")
 
 
 def check_task_names(labels: Mapping[str, Any], tasks: Iterable[str]) -> None:

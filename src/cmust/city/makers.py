@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Unpack
 
 import numpy as np
@@ -11,10 +11,12 @@ import xarray as xr
 
 from cmust.city.checks import check_interval
 from cmust.city.city import City
+from cmust.city.geometry import to_geometries
 from cmust.city.labels import (
     About,
     ArrayLabels,
     FrameLabels,
+    check_by_task,
     check_keywords,
     check_task_names,
     city_labels,
@@ -22,7 +24,8 @@ from cmust.city.labels import (
     time_of,
     unit_of,
 )
-from cmust.city.task import Floats, Task, Times, shorten, to_floats, to_times
+from cmust.city.ownership import hand_over, own
+from cmust.city.task import Floats, Task, Times, shorten, to_degrees, to_floats, to_labels, to_seconds, to_times
 from cmust.errors import CityError
 
 
@@ -35,18 +38,23 @@ def from_arrays(name: str, values: Mapping[str, Any], **labels: Unpack[ArrayLabe
         name: of the city.
         values: task name to numbers ``(time, node)`` or ``(time, node, channel)``, NaN where missing.
         **labels: ``time`` ``(time,)`` (datetime64 or ISO strings, local wall clock; for all tasks or by task name),
-            ``nodes`` ``(node,)``, ``lon`` and ``lat`` ``(node,)`` degrees; optional ``interval`` (seconds; the
-            distance of the first two steps when not given), ``channels``, ``geometry`` (GeoJSON per node) and those
-            of :class:`About`.
+            ``nodes`` ``(node,)``, ``lon`` and ``lat`` ``(node,)`` degrees; optional ``interval`` (seconds or a time
+            difference; the distance of the first two steps when not given), ``channels``, ``geometry`` (GeoJSON per
+            node) and those of :class:`About`.
 
     Raises:
         CityError: something does not fit; see :mod:`cmust.city.checks`.
     """
     check_keywords("from_arrays", labels, ArrayLabels)
+    check_by_task("from_arrays", values, object)
     check_task_names(labels, values)
+    nodes = to_labels("from_arrays", "nodes", labels["nodes"])
+    lon, lat = (to_degrees("from_arrays", field, labels[field]) for field in ("lon", "lat"))
+    channels = to_labels("from_arrays", "channels", labels["channels"]) if "channels" in labels else None
+    geometry = to_geometries("from_arrays", labels["geometry"], nodes) if "geometry" in labels else None
     tasks = {}
     for task_name, array in values.items():
-        numbers = to_floats(f"task '{task_name}'", array)
+        numbers = own(to_floats(f"task '{task_name}'", array), array)
         if numbers.ndim == 2:
             numbers = numbers[:, :, None]
         times = to_times(f"task '{task_name}'", time_of(labels, task_name))
@@ -54,14 +62,14 @@ def from_arrays(name: str, values: Mapping[str, Any], **labels: Unpack[ArrayLabe
             name=task_name,
             values=numbers,
             time=times,
-            nodes=tuple(labels["nodes"]),
-            lon=np.asarray(labels["lon"]),
-            lat=np.asarray(labels["lat"]),
-            interval=labels["interval"] if "interval" in labels else _first_interval(task_name, times),
+            nodes=nodes,
+            lon=lon,
+            lat=lat,
+            interval=_interval(task_name, times, labels),
             unit=unit_of(labels, task_name),
             kind=kind_of(labels, task_name),
-            channels=tuple(labels["channels"]) if "channels" in labels else _numbered(numbers.shape[-1]),
-            geometry=tuple(labels["geometry"]) if "geometry" in labels else None,
+            channels=_numbered(numbers.shape[-1]) if channels is None else channels,
+            geometry=geometry,
         )
     return City(name, tasks, **city_labels(labels))
 
@@ -79,7 +87,8 @@ def from_frame(name: str, frame: pd.DataFrame | Mapping[str, pd.DataFrame], **la
         **labels: ``coordinates`` (node to ``(lon, lat)``, or a table with the nodes as index and columns ``lon``,
             ``lat``; its order becomes the node order). For long tables ``values`` (the value columns, or task name to
             column), ``time`` and ``node`` (column names, "time" and "node" when not given). Optional ``interval``
-            (seconds; the smallest distance of two times when not given) and those of :class:`About`.
+            (seconds or a time difference; the smallest distance of two times when not given) and those of
+            :class:`About`.
 
     Raises:
         CityError: something does not fit; see :mod:`cmust.city.checks`.
@@ -94,6 +103,7 @@ def from_frame(name: str, frame: pd.DataFrame | Mapping[str, pd.DataFrame], **la
             raise CityError(
                 f"from_frame: '{surplus[0]}' belongs to a long table, but wide ones were given: leave it out"
             )
+        check_by_task("from_frame", frame, pd.DataFrame)
         tables = dict(frame)
     check_task_names(labels, tables)
     tasks = {}
@@ -103,12 +113,12 @@ def from_frame(name: str, frame: pd.DataFrame | Mapping[str, pd.DataFrame], **la
         times = to_times(f"task '{task_name}'", table.index)
         tasks[task_name] = Task(
             name=task_name,
-            values=_numbers(f"task '{task_name}'", table[list(nodes)])[:, :, None],
+            values=hand_over(_numbers(f"task '{task_name}'", table[list(nodes)]))[:, :, None],
             time=times,
             nodes=nodes,
             lon=coordinates.loc[list(nodes), "lon"].to_numpy(np.float64),
             lat=coordinates.loc[list(nodes), "lat"].to_numpy(np.float64),
-            interval=labels["interval"] if "interval" in labels else _first_interval(task_name, times),
+            interval=_interval(task_name, times, labels),
             unit=unit_of(labels, task_name),
             kind=kind_of(labels, task_name),
         )
@@ -132,7 +142,9 @@ def from_xarray(name: str, data: xr.Dataset | Mapping[str, xr.DataArray], **labe
         CityError: a dimension or coordinate is missing, or something does not fit; see :mod:`cmust.city.checks`.
     """
     check_keywords("from_xarray", labels, About)
-    arrays = {str(key): array for key, array in (data.data_vars if isinstance(data, xr.Dataset) else data).items()}
+    given = data.data_vars if isinstance(data, xr.Dataset) else data
+    check_by_task("from_xarray", given, xr.DataArray)
+    arrays = {str(key): array for key, array in given.items()}
     check_task_names(labels, arrays)
     tasks = {task_name: _task_of_array(task_name, array, labels) for task_name, array in arrays.items()}
     return City(name, tasks, **city_labels(labels))
@@ -176,8 +188,9 @@ def _widen(frame: pd.DataFrame, labels: FrameLabels) -> dict[str, pd.DataFrame]:
     if "values" not in labels:
         raise CityError("from_frame: a long table needs 'values', the names of its value columns")
     values = labels["values"]
-    if isinstance(values, str):
-        raise CityError(f"from_frame: 'values' is the text '{values}', it has to be a list of column names")
+    if isinstance(values, str) or not isinstance(values, Iterable):
+        found = f"the text '{values}'" if isinstance(values, str) else repr(values)
+        raise CityError(f"from_frame: 'values' is {found}, it has to be a list of column names")
     columns = dict(values) if isinstance(values, Mapping) else {column: column for column in values}
     for column in (time, node, *columns.values()):
         if column not in frame.columns:
@@ -193,7 +206,7 @@ def _widen(frame: pd.DataFrame, labels: FrameLabels) -> dict[str, pd.DataFrame]:
         raise CityError(
             f"from_frame: {row['time']} at node '{row['node']}' is there twice: keep or combine one of each"
         )
-    index = _grid(keys["time"], labels.get("interval"))
+    index = _grid(keys["time"], to_seconds("from_frame", labels["interval"]) if "interval" in labels else None)
     wide = {}
     for task_name, column in columns.items():
         cells = pd.Series(_numbers(f"task '{task_name}'", frame[[column]])[:, 0], index=pd.MultiIndex.from_frame(keys))
@@ -221,18 +234,40 @@ def _grid(times: pd.Series[Any], interval: int | None) -> pd.DatetimeIndex:
 
 
 def _coordinate_table(coordinates: pd.DataFrame | Mapping[str, tuple[float, float]]) -> pd.DataFrame:
+    """Columns ``lon`` and ``lat``, degrees, the node names as index."""
     if isinstance(coordinates, pd.DataFrame):
         for column in ("lon", "lat"):
             if column not in coordinates.columns:
                 raise CityError(
                     f"from_frame: coordinates have no column '{column}'; they need lon and lat, nodes as index"
                 )
-        table = coordinates[["lon", "lat"]].rename(index=str)
-        if table.index.has_duplicates:
-            raise CityError(f"from_frame: coordinates list node '{table.index[table.index.duplicated()][0]}' twice")
-        return table
-    table = pd.DataFrame.from_dict(dict(coordinates), orient="index", columns=["lon", "lat"])
-    return table.rename(index=str)
+        table = coordinates[["lon", "lat"]]
+    elif isinstance(coordinates, Mapping):
+        pairs = [_pair(node, pair) for node, pair in coordinates.items()]
+        table = pd.DataFrame(pairs, index=list(coordinates), columns=["lon", "lat"], dtype=object)
+    else:
+        raise CityError(
+            f"from_frame: coordinates are a {type(coordinates).__name__}, they have to be a dictionary of node to "
+            "(lon, lat), or a table with columns lon and lat"
+        )
+    table = table.rename(index=str)
+    if table.index.has_duplicates:
+        raise CityError(f"from_frame: coordinates list node '{table.index[table.index.duplicated()][0]}' twice")
+    degrees: pd.DataFrame = table.apply(pd.to_numeric, errors="coerce")
+    wrong = (degrees.isna() & table.notna()).any(axis=1).to_numpy()  # what is missing, the checks of the task name
+    if wrong.any():
+        lon, lat = table.iloc[int(wrong.argmax())]
+        raise CityError(
+            f"from_frame: coordinates of node '{table.index[int(wrong.argmax())]}' are '{lon}', '{lat}', they have "
+            "to be numbers: degrees, WGS84"
+        )
+    return degrees.astype(np.float64)
+
+
+def _pair(node: object, pair: Any) -> tuple[Any, Any]:
+    if isinstance(pair, str | Mapping) or not isinstance(pair, Iterable) or len(numbers := tuple(pair)) != 2:
+        raise CityError(f"from_frame: coordinates of node '{node}' are {pair!r}, they have to be (lon, lat)")
+    return numbers[0], numbers[1]
 
 
 def _known_nodes(task: str, table: pd.DataFrame, coordinates: pd.DataFrame) -> tuple[str, ...]:
@@ -253,6 +288,13 @@ def _numbers(what: str, table: pd.DataFrame) -> Floats:
     if all(pd.api.types.is_numeric_dtype(dtype) for dtype in table.dtypes):
         return to_floats(what, table.to_numpy(np.float64, na_value=np.nan))
     return to_floats(what, table.to_numpy())
+
+
+def _interval(task: str, times: Times, labels: ArrayLabels | FrameLabels) -> int:
+    """Seconds: what was given, else the distance of the first two steps."""
+    if "interval" in labels:
+        return to_seconds(f"task '{task}'", labels["interval"])
+    return _first_interval(task, times)
 
 
 def _first_interval(task: str, times: Times) -> int:

@@ -36,6 +36,7 @@ import pandas as pd
 from cmust.city.checks import DAY
 from cmust.city.city import City
 from cmust.city.labels import PublishedLabels, check_keywords, check_task_names, city_labels, kind_of, unit_of
+from cmust.city.ownership import hand_over
 from cmust.city.task import Task, to_floats
 from cmust.errors import CityError
 
@@ -121,7 +122,7 @@ def _read_task(name: str, folder: Path, labels: PublishedLabels) -> Task:
     nodes = labels.get("nodes") or [str(at) for at in range(known.shape[1])]
     return Task(
         name=name,
-        values=to_floats(what, series.values)[:, :, None],
+        values=hand_over(to_floats(what, series.values))[:, :, None],
         time=start + np.arange(len(series.values)) * np.timedelta64(interval, "s"),
         nodes=tuple(nodes),
         lon=lon.astype(np.float64),

@@ -31,6 +31,7 @@ from zarr.storage import MemoryStore, ZipStore
 
 from cmust.city.city import City
 from cmust.city.migrate import SCHEMA_VERSION, Document, migrate
+from cmust.city.ownership import hand_over
 from cmust.city.task import Covariate, Task
 from cmust.errors import CityError
 from cmust.files import atomic_path
@@ -220,8 +221,8 @@ def _decode(document: Document) -> City:
         tasks={name: _decode_task(name, dataset) for name, dataset in document.tasks.items()},
         timezone=attributes["timezone"],
         synthetic=bool(attributes["synthetic"]),
-        source=attributes["source"],
-        description=attributes["description"],
+        source=_text(attributes, "source"),
+        description=_text(attributes, "description"),
         covariates={name: _decode_covariate(name, dataset) for name, dataset in document.covariates.items()},
     )
 
@@ -236,11 +237,11 @@ def _decode_task(name: str, dataset: xr.Dataset) -> Task:
         lon=_array(dataset, "lon", ("node",)),
         lat=_array(dataset, "lat", ("node",)),
         interval=attributes["interval"],
-        unit=attributes["unit"],
+        unit=_text(attributes, "unit"),
         kind=attributes["kind"],
         channels=tuple(_array(dataset, "channel", ("channel",))),
         geometry=tuple(attributes["geometry"]) if "geometry" in attributes else None,
-        description=attributes["description"],
+        description=_text(attributes, "description"),
     )
 
 
@@ -253,9 +254,14 @@ def _decode_covariate(name: str, dataset: xr.Dataset) -> Covariate:
         time=_decode_time(name, dataset),
         interval=attributes["interval"],
         known_ahead=bool(attributes["known_ahead"]),
-        unit=attributes["unit"],
+        unit=_text(attributes, "unit"),
         nodes=nodes,
     )
+
+
+def _text(attributes: dict[str, Any], field: str) -> Any:
+    """A text of a file; none where ``None`` was given for it, before that was refused."""
+    return "" if attributes[field] is None else attributes[field]
 
 
 def _decode_time(name: str, dataset: xr.Dataset) -> Any:
@@ -270,7 +276,7 @@ def _array(dataset: xr.Dataset, name: str, dims: tuple[str, ...]) -> Any:
         raise CityError(f"the array '{name}' is missing: the file was not written by cmust, or it was altered")
     if dataset[name].dims != dims:
         raise CityError(f"the array '{name}' lies along {dataset[name].dims}, it has to lie along {dims}")
-    return dataset[name].values
+    return hand_over(dataset[name].values)
 
 
 def _check_fingerprint(path: Path, document: Document, city: City) -> None:

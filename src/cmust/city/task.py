@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,11 +13,12 @@ import pandas as pd
 import xarray as xr
 
 from cmust.city.checks import DAY, check_covariate, check_task
-from cmust.errors import CityError
+from cmust.city.geometry import Geometries, Geometry, to_geometries
+from cmust.city.ownership import own
+from cmust.errors import CityError, reason
 
 Floats = npt.NDArray[np.float32]
 Times = npt.NDArray[np.datetime64]
-Geometry = dict[str, Any]
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,7 +26,8 @@ class Task:
     """One quantity observed at the nodes of a city, in regular steps of local wall-clock time.
 
     Missing is NaN in ``values``; zero is data. Lists, other number types and times of another resolution are converted;
-    everything else is refused.
+    everything else is refused. Its arrays are read-only; one that was given is copied where it could still be written
+    to, and kept as it is where it cannot (:mod:`cmust.city.ownership`).
 
     Attributes:
         name: ``[a-z0-9_]+``, unique in the city.
@@ -61,15 +63,15 @@ class Task:
     def __post_init__(self) -> None:
         """Convert and check every field."""
         what = f"task '{self.name}'"
-        _settle(self, "values", to_floats(what, self.values))
-        _settle(self, "time", to_times(what, self.time))
-        _settle(self, "nodes", _to_labels(what, "nodes", self.nodes))
-        _settle(self, "channels", _to_labels(what, "channels", self.channels))
-        _settle(self, "lon", _to_degrees(what, "lon", self.lon))
-        _settle(self, "lat", _to_degrees(what, "lat", self.lat))
-        _settle(self, "interval", to_seconds(what, self.interval))
+        settle(self, "values", own(to_floats(what, self.values), self.values))
+        settle(self, "time", own(to_times(what, self.time), self.time))
+        settle(self, "nodes", to_labels(what, "nodes", self.nodes))
+        settle(self, "channels", to_labels(what, "channels", self.channels))
+        settle(self, "lon", own(to_degrees(what, "lon", self.lon), self.lon))
+        settle(self, "lat", own(to_degrees(what, "lat", self.lat), self.lat))
+        settle(self, "interval", to_seconds(what, self.interval))
         if self.geometry is not None:
-            _settle(self, "geometry", tuple(self.geometry))
+            settle(self, "geometry", to_geometries(what, self.geometry, self.nodes))
         check_task(self)
 
     def __repr__(self) -> str:
@@ -146,14 +148,15 @@ class Task:
             inside = time_window(f"task '{self.name}'", self.time, time)
             task = replace(task, values=task.values[inside], time=task.time[inside])
         if nodes is not None:
+            nodes = to_labels(f"task '{self.name}'", "nodes", nodes)
             at = _positions(f"task '{self.name}'", self.nodes, nodes)
             task = replace(
                 task,
                 values=task.values[:, at],
-                nodes=tuple(nodes),
+                nodes=nodes,
                 lon=task.lon[at],
                 lat=task.lat[at],
-                geometry=None if task.geometry is None else tuple(task.geometry[i] for i in at),
+                geometry=None if task.geometry is None else Geometries(task.geometry[i] for i in at),
             )
         return task
 
@@ -186,10 +189,11 @@ class Covariate:
     def __post_init__(self) -> None:
         """Convert and check every field."""
         what = f"covariate '{self.name}'"
-        _settle(self, "values", to_floats(what, self.values))
-        _settle(self, "time", to_times(what, self.time))
-        _settle(self, "nodes", _to_labels(what, "nodes", self.nodes))
-        _settle(self, "interval", to_seconds(what, self.interval))
+        settle(self, "values", own(to_floats(what, self.values), self.values))
+        settle(self, "time", own(to_times(what, self.time), self.time))
+        settle(self, "nodes", to_labels(what, "nodes", self.nodes))
+        settle(self, "interval", to_seconds(what, self.interval))
+        settle(self, "known_ahead", to_flag(what, "known_ahead", self.known_ahead))
         check_covariate(self)
 
     def select(self, time: slice) -> Covariate:
@@ -208,6 +212,8 @@ def time_window(what: str, time: Times, window: slice) -> slice:
     Raises:
         CityError: the bounds cannot be read, have a step, or leave nothing.
     """
+    if not isinstance(window, slice):
+        raise CityError(f"{what}: time is {window!r}, it has to be slice(start, stop)")
     if window.step is not None:
         raise CityError(f"{what}: a time slice has no step, found {window.step!r}: give slice(start, stop)")
     first = 0 if window.start is None else int(np.searchsorted(time, _moment(what, window.start)))
@@ -227,7 +233,7 @@ def to_floats(what: str, values: Any) -> Floats:
     """
     if isinstance(values, np.ma.MaskedArray) and values.dtype.kind in "fiub":
         values = np.ma.filled(values.astype(np.float64), np.nan)
-    array = np.asarray(values)
+    array = _to_array(what, "values", values)
     if array.dtype.kind not in "fiub":
         raise CityError(f"{what}: values are of type {array.dtype}, they have to be numbers")
     with np.errstate(over="ignore"):  # too large for float32 becomes infinite, which the checks refuse
@@ -244,7 +250,7 @@ def to_times(what: str, time: Any) -> Times:
         raise CityError(
             f"{what}: times carry a time zone; convert them to the city's wall clock and drop it (tz_localize(None))"
         )
-    array = np.asarray(time)
+    array = _to_array(what, "time", time)
     if array.dtype.kind in "OUS" and array.size:
         try:
             with warnings.catch_warnings():
@@ -271,24 +277,62 @@ def to_seconds(what: str, interval: Any) -> int:
         CityError: it is neither, or not whole.
     """
     if isinstance(interval, (np.timedelta64, pd.Timedelta)) or hasattr(interval, "total_seconds"):
-        interval = pd.Timedelta(interval).total_seconds()
+        interval = _seconds(what, interval)
     if isinstance(interval, bool) or not isinstance(interval, (int, float, np.integer, np.floating)) or interval % 1:
         raise CityError(f"{what}: the interval is {interval!r}, it has to be a whole number of seconds")
     return int(interval)
 
 
-def _settle(owner: Task | Covariate, field: str, value: Any) -> None:
-    object.__setattr__(owner, field, value)  # the one place where a frozen field is set: while it is made
+def _seconds(what: str, interval: Any) -> float:
+    try:
+        return pd.Timedelta(interval).total_seconds()
+    except (ValueError, OverflowError) as error:  # months and years have no fixed length
+        raise CityError(f"{what}: the interval is {interval!r}: {reason(error)}; give it in seconds") from error
 
 
-def _to_labels(what: str, field: str, names: Any) -> tuple[str, ...]:
+def settle(owner: object, field: str, value: Any) -> None:
+    """Set a field of something frozen: only while it is made."""
+    object.__setattr__(owner, field, value)
+
+
+def to_flag(what: str, field: str, value: Any) -> bool:
+    """A truth value; text such as "no" is none, since all text counts as true.
+
+    Raises:
+        CityError: it is something else.
+    """
+    if not isinstance(value, bool | np.bool_):
+        raise CityError(f"{what}: {field} is {value!r:.60} ({type(value).__name__}), it has to be True or False")
+    return bool(value)
+
+
+def to_labels(what: str, field: str, names: Any) -> tuple[str, ...]:
+    """``names`` as texts.
+
+    Raises:
+        CityError: they are no list of names.
+    """
     if isinstance(names, str):
         raise CityError(f"{what}: {field} is the text '{names}', it has to be a list of names")
+    if not isinstance(names, Iterable):
+        raise CityError(f"{what}: {field} is {names!r}, it has to be a list of names")
     return tuple(str(name) for name in names)
 
 
-def _to_degrees(what: str, field: str, degrees: Any) -> npt.NDArray[np.float64]:
-    array = np.asarray(degrees)
+def _to_array(what: str, field: str, given: Any) -> npt.NDArray[Any]:
+    try:
+        return np.asarray(given)
+    except (ValueError, TypeError) as error:  # rows of different lengths
+        raise CityError(f"{what}: {field} cannot be read as an array: {reason(error)}") from error
+
+
+def to_degrees(what: str, field: str, degrees: Any) -> npt.NDArray[np.float64]:
+    """Longitudes or latitudes as float64.
+
+    Raises:
+        CityError: they are not numbers.
+    """
+    array = _to_array(what, field, degrees)
     if array.dtype.kind not in "fiu":
         raise CityError(f"{what}: {field} is of type {array.dtype}, it has to be numbers")
     return np.atleast_1d(np.asarray(array, dtype=np.float64))
