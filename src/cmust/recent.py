@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cmust.city import Task
+from cmust.city.ownership import hand_over
 from cmust.errors import CityError
 
 MAX_MISSING = 0.5
@@ -82,7 +83,7 @@ def with_missing(task: Task, steps: int) -> Task:
     step = np.timedelta64(task.interval, "s")
     time = task.time[0] + step * np.arange(task.n_steps + steps)
     unknown = np.full((steps, *task.values.shape[1:]), np.nan, np.float32)
-    return replace(task, values=np.concatenate([task.values, unknown]), time=time)
+    return replace(task, values=hand_over(np.concatenate([task.values, unknown])), time=time)
 
 
 def seconds_after(task: Task, moment: str | np.datetime64) -> int:

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cmust.city import City, Covariate, Task
+from cmust.city.ownership import hand_over
 from cmust.demo.drivers import INTERVAL, wetness
 from cmust.demo.process import DemoProcess, Mode, demo_process
 
@@ -86,7 +87,7 @@ def demo_city(*, seed: int = 7, weeks: int = 8, places: int = 60) -> City:
 def _task(process: DemoProcess, name: str, values: Floats, unit: str, kind: str, description: str) -> Task:
     return Task(
         name=name,
-        values=values.astype(np.float32)[:, :, None],
+        values=hand_over(values.astype(np.float32)[:, :, None]),
         time=process.time,
         nodes=process.places.names,
         lon=process.places.lon,

@@ -14,6 +14,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from cmust.city import City, Task
+from cmust.city.ownership import hand_over
 from cmust.errors import IngestError
 from cmust.ingest import clock, typed
 from cmust.ingest.engine import Engine, Progress, read_pieces
@@ -344,7 +345,7 @@ def _build(plan: SensorPlan, found: list[_Cells], places: pd.DataFrame, report: 
     tasks = {
         quantity.task: Task(
             name=quantity.task,
-            values=layer[:, keep, None].astype(np.float32),
+            values=hand_over(layer[:, keep, None].astype(np.float32)),
             time=time,
             nodes=tuple(places.index[keep]),
             lon=places["lon"].to_numpy()[keep],

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cmust.city import City, Task
+from cmust.city.ownership import hand_over
 from cmust.errors import IngestError
 from cmust.ingest import clock
 from cmust.ingest.events.plan import EventPlan
@@ -99,7 +100,7 @@ def lay_out(
             if name in tasks:
                 raise IngestError(f"two tasks would be called '{name}': give the measures other names")
             unit = per_interval(measure.unit, plan.interval)
-            numbers = values.astype(np.float32)[:, :, None]
+            numbers = hand_over(values.astype(np.float32)[:, :, None])
             about = measure.description or category
             tasks[name] = Task(name, numbers, unit=unit, kind=measure.kind, description=about, **shared)
     report.notes += [

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cmust.city import City, Task
+from cmust.city.ownership import hand_over
 from cmust.errors import IngestError
 from cmust.ingest.formats.places import Places, read_places
 from cmust.ingest.formats.steps import regular_steps
@@ -102,7 +103,7 @@ def assemble(readings: Readings, settings: ImportSettings) -> Imported:
             )
         tasks[name] = Task(
             name=name,
-            values=values[:, :, None],
+            values=hand_over(values[:, :, None]),
             time=steps.time,
             nodes=readings.nodes,
             lon=places.lon,
