@@ -44,8 +44,8 @@ def nyc_taxi(months: Months, to: To, pause: Pause = 1.0, timeout: Timeout = 60.0
 def chicago(months: Months, to: To, pause: Pause = 1.0, timeout: Timeout = 300.0) -> None:
     """Taxi trips, crashes and people of the City of Chicago's data portal, as CSV.
 
-    Then: `cmust ingest chicago 'raw/chicago/taxi-*.csv' --crashes raw/chicago/crashes-*.csv --people
-    raw/chicago/people-*.csv --to chicago.zarr.zip`
+    Then: `cmust ingest chicago 'raw/chicago/taxi-*.csv' --crashes raw/chicago/crashes-MONTHS.csv
+    --people raw/chicago/people-MONTHS.csv --to chicago.zarr.zip`
     """
     _fetch(chicago_items(parse_months(months)), to, Manners(pause=pause, timeout=timeout))
 

@@ -171,7 +171,7 @@ def sensors(
     lat: Annotated[str | None, typer.Option(help="Column of the latitude, without --nodes.")] = None,
     unit: Annotated[list[str] | None, typer.Option(help="TASK=UNIT; may be repeated.")] = None,
     kind: Annotated[
-        list[str] | None, typer.Option(help="TASK=count|speed|concentration|other; may be repeated.")
+        list[str] | None, typer.Option(help="TASK=count|speed|risk|concentration|other; may be repeated.")
     ] = None,
     negative: Annotated[list[str] | None, typer.Option(help="TASK whose values may be below zero.")] = None,
     interval: Interval = "5min",

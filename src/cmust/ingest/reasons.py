@@ -120,9 +120,12 @@ class Report:
         """
         for account in self.accounts:
             if account.bad_share > limit:
+                kept = (
+                    " (readings that may be below zero: --negative TASK)" if Reason.NEGATIVE in account.thrown else ""
+                )
                 raise IngestError(
                     f"{account.bad_share:.1%} of the records would be thrown away, more than the {limit:.0%} allowed: "
-                    f"{account.summary()}. Check columns, time format and box, or allow it with --max-bad-share"
+                    f"{account.summary()}. Check what the reasons name{kept}, or allow it with --max-bad-share"
                 )
 
     def to_dict(self) -> dict[str, object]:
