@@ -68,7 +68,7 @@ def moved_head(head: Head, encoder: SamplingAutoencoder | None, task: Task, step
     if isinstance(moved.prompt, FreePrompt):
         raise ConfigError(
             "model.prompt=free learns a prompt for every place by itself and has none for new places; "
-            "adapt without --like, or train with model.prompt=summary"
+            "adapt without --like (in Python like=), or train with model.prompt=summary"
         )
     if isinstance(moved.prompt, SummaryPrompt):
         assert encoder is not None

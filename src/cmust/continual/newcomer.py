@@ -104,17 +104,21 @@ def make_wish(
     if name in forecaster.tasks:
         raise RunError(
             f"the run has task {name!r} already; for new data of its places use update, for other places of it give "
-            f"them a name of their own (--as NAME)"
+            f"them a name of their own (--as NAME; in Python name=)"
         )
     if like is not None:
         if misfit := _misfit(forecaster.model(like), data):
-            raise ConfigError(f"task {data.name!r} has {misfit} and cannot be like {like!r}; leave out --like")
+            raise ConfigError(
+                f"task {data.name!r} has {misfit} and cannot be like {like!r}; leave out --like (in Python like=)"
+            )
     elif train == "nothing":
-        raise ConfigError("without training, a task needs one of the run that it is like (--like TASK)")
+        raise ConfigError(
+            "without training, a task needs one of the run that it is like (--like TASK; in Python like=)"
+        )
     elif forecaster.star is None:
         raise RunError(
             "the run has no common weights W* to start from, since it was not trained with scheme rolling; train it "
-            "so, or say which of its tasks the new one is like (--like TASK)"
+            "so, or say which of its tasks the new one is like (--like TASK; in Python like=)"
         )
     end = None if until is None else iso_time(data, until)
     history = history_of(data, end)

@@ -56,7 +56,9 @@ class Trainee:
         """
         newcomer = self.newcomer
         if not newcomer.trainable():
-            raise ConfigError("nothing is left to train in the head of this network; take --train unfrozen")
+            raise ConfigError(
+                "nothing is left to train in the head of this network; take --train unfrozen (in Python train=)"
+            )
         head_first = newcomer.head_size() > 0 and newcomer.shares() and self.training.head_epochs > 0
         plan = adapt_plan(newcomer.task.name, self.training, head_first=head_first)
         return self._train(plan, newcomer.parts, newcomer.trainable(), work, newcomer.star)
