@@ -23,6 +23,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
@@ -265,7 +266,8 @@ class Worker:
     def finish(self) -> dict[str, Any]:
         """All that was measured; ``died`` where the process did (of too little memory)."""
         memory = self._ask("")
-        self._process.stdin.close()  # type: ignore[union-attr]
+        with suppress(BrokenPipeError):  # it died, and what it was asked last is written once more
+            self._process.stdin.close()  # type: ignore[union-attr]
         self._process.wait()
         result = {key: self.job[key] for key in ("system", "preset", "nodes", "precision", "mode")}
         if memory is None or not self.seconds:

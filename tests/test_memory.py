@@ -11,7 +11,7 @@ import numpy as np
 from cmust.memory import keep_freed_memory
 kept = keep_freed_memory() if "keep" in sys.argv else None
 def step():
-    first = [np.ones(1 << 20) for _ in range(10)]  # 8 MiB each
+    first = [np.ones(1 << 17) for _ in range(80)]  # 1 MiB each
 step()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 for _ in range(5):
@@ -31,10 +31,11 @@ def test_freed_memory_stays_for_the_next_step() -> None:
     kept, made = pages("keep")
     if kept == "False":
         pytest.skip("the C library has no mallopt")
-    assert made < 1000
-    assert pages()[1] > 20_000  # 5 times 80 MiB by pages of 4 KiB are 102,400
+    assert 5 * made < pages()[1]  # 5 times 80 MiB are 102,400 pages of 4 KiB, or far fewer large ones
 
 
 def test_what_the_environment_says_holds() -> None:
-    kept, made = pages("keep", MALLOC_TRIM_THRESHOLD_="131072")
-    assert kept == "False" and made > 20_000
+    given = {"MALLOC_TRIM_THRESHOLD_": "131072"}
+    kept, made = pages("keep", **given)
+    assert kept == "False"
+    assert made > 0.9 * pages(**given)[1]

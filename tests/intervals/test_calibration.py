@@ -12,7 +12,7 @@ from rich.console import Console
 from cmust import Forecaster
 from cmust.calibration import calibrate
 from cmust.city import City
-from cmust.cli.forecasts import old_intervals, render
+from cmust.cli.forecasts import interval_notes, render
 from cmust.errors import CityError, ConfigError, RunError
 from cmust.forecast_table import forecast_table, forecast_tasks
 from cmust.identity import data_fingerprint
@@ -244,22 +244,22 @@ def test_forecasts_with_intervals(run: Path, result) -> None:
 
 def test_intervals_that_have_heard_nothing_for_long_say_so(run: Path, result) -> None:
     forecasts = forecast_tasks(Forecaster.load(run), city(), ["trips"], level=0.9)
-    assert old_intervals(forecasts, "x") == []
+    assert interval_notes(forecasts, "x") == []
     day = np.timedelta64(1, "D")
     first = forecasts["trips"]["time"].values[0]
     for days, told in ((14, 0), (15, 1)):
         forecasts["trips"].attrs["calibrated_until"] = str((first - days * day).astype("datetime64[s]"))
-        lines = old_intervals(forecasts, "cmust calibrate runs/a CITY")
+        lines = interval_notes(forecasts, "cmust calibrate runs/a CITY")
         assert len(lines) == told
     assert "15 days before; `cmust calibrate runs/a CITY`" in lines[0]
 
 
 def test_places_without_an_interval_are_named(run: Path, result) -> None:
     forecasts = forecast_tasks(Forecaster.load(run), city(), ["visits"], level=0.9)
-    assert old_intervals(forecasts, "x") == []
+    assert interval_notes(forecasts, "x") == []
     ends = forecasts["visits"]
     ends["lower"][:, 2, 1] = ends["upper"][:, 2, 1] = np.nan
-    told = old_intervals(forecasts, "cmust calibrate runs/a CITY")
+    told = interval_notes(forecasts, "cmust calibrate runs/a CITY")
     assert told == [
         "note: place 2 of visits has no interval for some steps: too few observations in the days before; `cmust "
         "calibrate runs/a CITY` makes one when there are more"
@@ -267,7 +267,7 @@ def test_places_without_an_interval_are_named(run: Path, result) -> None:
     ends["lower"][:] = ends["upper"][:] = np.nan
     assert (
         "note: place 0, place 1, place 2, place 3, place 4 and 4 more of visits have no interval for any step"
-        in (old_intervals(forecasts, "x")[0])
+        in (interval_notes(forecasts, "x")[0])
     )
     console = Console(width=200, record=True)
     render(forecast_table(forecasts), {"visits": "trips"}, 2, console, synthetic=False)

@@ -19,7 +19,7 @@ from cmust.report.scores import NOTHING
 VALUES = ("value", "lower", "upper")
 
 
-def old_intervals(forecasts: Forecasts, command: str) -> list[str]:
+def interval_notes(forecasts: Forecasts, command: str) -> list[str]:
     """A line for each task whose intervals are made of errors that are all longer ago than their window of days, and
     for each that has places without one.
 

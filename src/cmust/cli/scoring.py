@@ -209,7 +209,7 @@ def forecast(
     from rich.console import Console
 
     from cmust import Forecaster
-    from cmust.cli.forecasts import old_intervals, render
+    from cmust.cli.forecasts import interval_notes, render
     from cmust.errors import ConfigError
     from cmust.forecast_table import forecast_table, forecast_tasks, task_names, write_forecasts
     from cmust.observations import read_observations
@@ -221,7 +221,7 @@ def forecast(
     names = task_names(forecaster, city, task)
     forecasts = forecast_tasks(forecaster, city, names, at, level=level, max_missing=max_missing)
     if level is not None:
-        for told in old_intervals(forecasts, shown_command("calibrate", run, "CITY")):
+        for told in interval_notes(forecasts, shown_command("calibrate", run, "CITY")):
             typer.echo(told, err=True)
     if out is not None:
         write_forecasts(forecasts, out)
