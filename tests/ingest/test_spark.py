@@ -203,6 +203,12 @@ def test_types_that_go_together_nowhere(tmp_path, spark):
         ingest_events(files, plan, spark)
 
 
+@pytest.mark.parametrize("memory", ["1500MB", "2GB", "2g"])
+def test_a_memory_as_the_messages_advise_it(memory, tmp_path):
+    with open_engine("spark", memory=memory, work=tmp_path):
+        pass
+
+
 @pytest.mark.parametrize("memory", ["foo", "", "-1g", "0m"])
 def test_a_memory_that_is_none(memory):
     with pytest.raises(IngestError, match=f"--memory is '{memory}': write a size"):

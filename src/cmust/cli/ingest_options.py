@@ -182,8 +182,6 @@ class Work:
             settings["threads"] = self.threads
         elif self.threads is not None:
             raise IngestError("--threads is for DuckDB: tell spark-submit how many processors Spark may use")
-        else:
-            settings["memory"] = self.memory.lower().removesuffix("b")
         return open_engine(self.engine, **settings)
 
 

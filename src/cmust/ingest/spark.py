@@ -44,19 +44,20 @@ def _try_to_timestamp(text: dt.string, pattern: dt.string) -> dt.timestamp:
 class SparkEngine:
     """A Spark session."""
 
-    def __init__(self, master: str | None = None, work: Path | str | None = None, memory: str = "2g") -> None:
+    def __init__(self, master: str | None = None, work: Path | str | None = None, memory: str = "2GB") -> None:
         """Use the running session, or start one.
 
         Args:
             master: for example ``local[2]``; None takes what ``spark-submit`` set, or else ``local[*]``.
             work: folder for unpacked files and Spark's own; the system's when None.
-            memory: of the driver, if the session is started here: ``2g``.
+            memory: of the driver, if the session is started here: ``1500MB``, ``2g``.
 
         Raises:
             IngestError: there can be no such memory or folder.
         """
         running = SparkSession.getActiveSession()
-        if not re.fullmatch(r"[1-9]\d*[kmgt]", memory.lower()):
+        size = memory.lower().removesuffix("b")  # as Spark writes it
+        if not re.fullmatch(r"[1-9]\d*[kmgt]", size):
             raise IngestError(f"--memory is '{memory}': write a size in whole MB or GB, such as 1500MB or 4GB")
         self._folder = new_folder("cmust-spark-", work)
         self._stop = running is None
@@ -65,7 +66,7 @@ class SparkEngine:
             build = SparkSession.builder.appName("cmust ingest").config("spark.ui.showConsoleProgress", "false")
             build = build.config("spark.sql.warehouse.dir", str(self._folder / "warehouse"))
             if "SPARK_ENV_LOADED" not in os.environ:  # not under spark-submit
-                build = build.config("spark.driver.memory", memory).config("spark.ui.enabled", "false")
+                build = build.config("spark.driver.memory", size).config("spark.ui.enabled", "false")
                 master = master or "local[*]"
                 if master.startswith("local"):  # nobody else has to reach the driver
                     build = build.config("spark.driver.bindAddress", "127.0.0.1")
