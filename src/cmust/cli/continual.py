@@ -31,7 +31,7 @@ def adapt(
         str,
         typer.Option(
             help="unfrozen: what is not frozen; prompt: its head alone; auto: its head where less than a week trains, "
-            "else what is not frozen; nothing: only with --like."
+            "else what is not frozen; nothing: for other places of a known task alone (--like)."
         ),
     ] = "auto",
     until: Annotated[
