@@ -118,8 +118,8 @@ def test_settings_that_do_not_fit(tmp_path, nodes):
     path = write_csv(tmp_path / "r.csv", [["7", "2017-01-01 00:00:10", 3, 40, 5]], HEADER)
     for changes, said in (
         ({"nodes": None}, "where are the sensors"),
-        ({"lon": "x"}, "both a table of nodes and a longitude .*leave out --lon and --lat, or --nodes"),
-        ({"lat": "y"}, "both a table of nodes and a longitude"),
+        ({"lon": "x"}, "both a table of nodes .* and a longitude .*leave out one of the two"),
+        ({"lat": "y"}, "both a table of nodes .* and a longitude"),
         ({"quantities": (Quantity("flow", "veh", "median"),)}, "'median' is not known"),
         ({"nodes": tmp_path / "none.csv"}, "no file"),
         ({"min_share": 2.0}, "between 0 and 1"),

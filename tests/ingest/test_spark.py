@@ -211,7 +211,7 @@ def test_a_memory_as_the_messages_advise_it(memory, tmp_path):
 
 @pytest.mark.parametrize("memory", ["foo", "", "-1g", "0m"])
 def test_a_memory_that_is_none(memory):
-    with pytest.raises(IngestError, match=f"--memory is '{memory}': write a size"):
+    with pytest.raises(IngestError, match=f"the memory is '{memory}': write a size"):
         open_engine("spark", memory=memory)
 
 

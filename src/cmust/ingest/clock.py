@@ -98,7 +98,7 @@ def period(
         outer = axis(first, end - first, interval)[[0, -1]]
         raise IngestError(
             f"a few records reach far: times run from {outer[0]} to {outer[1]}, but 99.9% lie from {inner[0]} to "
-            f"{inner[1]}: give --start and --stop"
+            f"{inner[1]}: give --start and --stop (in Python start=, stop=)"
         )
     return first, end - first
 

@@ -58,7 +58,7 @@ class SparkEngine:
         running = SparkSession.getActiveSession()
         size = memory.lower().removesuffix("b")  # as Spark writes it
         if not re.fullmatch(r"[1-9]\d*[kmgt]", size):
-            raise IngestError(f"--memory is '{memory}': write a size in whole MB or GB, such as 1500MB or 4GB")
+            raise IngestError(f"the memory is '{memory}': write a size in whole MB or GB, such as 1500MB or 4GB")
         self._folder = new_folder("cmust-spark-", work)
         self._stop = running is None
         if running is None:

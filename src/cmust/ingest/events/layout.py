@@ -126,7 +126,7 @@ def _labels(plan: EventPlan, categories: list[str]) -> list[tuple[int, str, str]
         if (twin := called.setdefault(slug(name), name)) != name:
             raise IngestError(
                 f"the categories '{twin}' and '{name}' would both be the task '{slug(name)}': ask for one of them only "
-                "(--categories), or write both alike in the records"
+                "(--categories; in Python categories=), or write both alike in the records"
             )
     return [(categories.index(name), name, label) for label, name in called.items()]
 
