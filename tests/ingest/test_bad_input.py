@@ -10,6 +10,7 @@ import pytest
 from helpers import HEADER, plan_of, run, write_csv
 from typer.testing import CliRunner
 
+from cmust.city import open_city
 from cmust.cli.ingest import app
 from cmust.errors import IngestError
 from cmust.ingest.engine import open_engine
@@ -311,3 +312,18 @@ def test_a_sum_named_as_the_trips(tmp_path):
     assert "two measures would be the task 'pax_start'" in str(result.exception) and "--prefix" in str(result.exception)
     command[-2] = "--prefix=поездки"
     assert "--prefix is 'поездки', but task names" in str(CliRunner().invoke(app, command).exception)
+
+
+def test_a_sum_of_a_column_in_another_script(tmp_path):
+    path = write_csv(tmp_path / "a.csv", [["2016-01-01 10:00:00", -73.5, 40.5, 2]], (*HEADER, "人数"))
+    ends = [f"--{end}-{column}={column}" for end in ("start", "end") for column in HEADER]
+    command = ["trips", str(path), "--to", str(tmp_path / "c.zarr.zip"), "--timezone", "UTC", *ends]
+    result = CliRunner().invoke(app, [*command, "--box=-74,40,-73,41", "--grid=2x2", "--weight=人数"])
+    assert "note: task names are of a-z, 0-9 and _: '人数' is called u389485a8\n" in result.output
+    tasks = open_city(tmp_path / "c.zarr.zip").tasks
+    assert {name: (task.description, task.values.sum()) for name, task in tasks.items()} == {
+        "trips_start": ("", 1),
+        "trips_end": ("", 1),
+        "u389485a8_start": ("人数", 2),
+        "u389485a8_end": ("人数", 2),
+    }

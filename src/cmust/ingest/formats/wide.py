@@ -17,6 +17,7 @@ from cmust.errors import IngestError
 from cmust.ingest.formats.assemble import Imported, ImportSettings, Readings, assemble, task_names
 from cmust.ingest.formats.pandas_hdf5 import WideTable, read_pandas_hdf5
 from cmust.ingest.formats.steps import Times, counted_steps, sorted_unique, wall_clock
+from cmust.ingest.names import renamed
 
 _HDF5 = (".h5", ".hdf5", ".hdf")
 _MISSING = ("", "NA", "N/A", "NaN", "nan", "null", "NULL", "None")
@@ -56,13 +57,14 @@ def import_wide(
         table = _read_csv(source, start, interval)
     order = sorted_unique(table.time, str(source))
     in_order = bool((np.diff(order) == 1).all())
+    notes = () if in_order else ("the rows were not in the order of time and have been sorted",)
     readings = Readings(
         source=f"wide table {source.name}",
         time=table.time[order],
         interval=interval,
         nodes=table.nodes,
         values={task_names([task], str(source))[0]: table.values if in_order else table.values[order]},
-        notes=() if in_order else ("the rows were not in the order of time and have been sorted",),
+        notes=(*notes, *renamed([task])),
     )
     return assemble(readings, settings)
 
