@@ -185,7 +185,9 @@ def test_an_address_may_be_a_pattern(tmp_path, spark):
     assert ingest_events([f"file://{tmp_path}/a*.parquet"], plan_of(), spark).report.accounts[0].kept == 6
 
 
-@pytest.mark.parametrize("other", [[0.25, 0.25, 0.25], ["0.25", "x", ""], pa.array([1, 2, 3], pa.int8())])
+@pytest.mark.parametrize(
+    "other", [[0.25, 0.25, 0.25], ["0.25", "x", ""], pa.array([1, 2, 3], pa.int8()), [True, None, False]]
+)
 def test_types_that_differ_by_file(tmp_path, spark, other):
     files = [parquet(tmp_path / "1.parquet", w=[1, 2, 4]), parquet(tmp_path / "2.parquet", w=other)]
     plan = plan_of(weights={"w": "w"}, measures=(Measure("seen", "seen", "w"),))
