@@ -1,6 +1,7 @@
 import csv
 import gzip
 import io
+import json
 import zipfile
 from collections import Counter
 from datetime import datetime, timedelta
@@ -395,6 +396,21 @@ def test_categories_asked_for(tmp_path):
     }
     assert result.report.accounts[0].thrown == {Reason.NO_CATEGORY: 1, Reason.OTHER_CATEGORY: 1}
     assert BOX[0] < result.city.task("calls_fire").lon[0] < BOX[2]
+
+
+def test_zone_ids_of_the_polygons_are_those_of_the_records(tmp_path):
+    shapely = pytest.importorskip("shapely")
+    ids = ["4.0", "7"]
+    shapes = [shapely.geometry.mapping(shapely.box(x, 0, x + 1, 1)) for x in (0, 1)]
+    features = [
+        {"type": "Feature", "properties": {"zone": name}, "geometry": shape}
+        for name, shape in zip(ids, shapes, strict=True)
+    ]
+    source = tmp_path / "zones.geojson"
+    source.write_text(json.dumps({"type": "FeatureCollection", "features": features}))
+    path = write_csv(tmp_path / "a.csv", [["2016-01-01 10:00:00", zone] for zone in ("4", "7.0")], ("time", "zone"))
+    made = run(path, plan_of(events=(Event("seen", "time", zone="zone"),), place=read_zones(source)))
+    assert made.city.task("seen").nodes == ("4", "7")
 
 
 def test_categories_of_other_scripts(tmp_path):

@@ -216,6 +216,21 @@ def test_chicago_with_risk(tmp_path):
     assert "8 rows, 1 without a known injury class (weight 0), 1 without an accident's id" in made.report.notes[0]
 
 
+def test_accidents_and_people_without_an_id_do_not_meet(tmp_path):
+    trips, crashes, people = chicago_files(tmp_path)
+    for path in (crashes, people):  # a Parquet file tells a blank text from nothing
+        frame = pd.read_csv(path, dtype={"CRASH_RECORD_ID": str})
+        frame["CRASH_RECORD_ID"] = frame["CRASH_RECORD_ID"].fillna(" ").replace("c", "")
+        if "CRASH_DATE" in frame:
+            frame["CRASH_DATE"] = pd.to_datetime(frame["CRASH_DATE"], format="%m/%d/%Y %I:%M:%S %p")
+        frame.to_parquet(path.with_suffix(".parquet"))
+    with open_engine(threads=1) as engine:
+        tables = {"crashes": [crashes.with_suffix(".parquet")], "people": [people.with_suffix(".parquet")]}
+        made = chicago([trips], engine, min_trips=60, **tables)
+    assert made.city.task("risk").values[:, :, 0].tolist() == [[0, 0], [0, 7]]
+    assert "1 without an accident's id" in made.report.notes[0]
+
+
 def test_chicago_command_with_other_weights(tmp_path):
     trips, crashes, people = chicago_files(tmp_path)
     to = tmp_path / "chicago.zarr.zip"
@@ -226,6 +241,9 @@ def test_chicago_command_with_other_weights(tmp_path):
     assert open_city(to).task("risk").values.sum() == 14
     assert "fatal 10" in open_city(to).task("risk").description
     assert "needs both tables" in str(CliRunner().invoke(app, [*command, *tables[:4]]).exception)
+    wrong = {"FATL=5": "given for 'FATL', but the classes are FATAL; INCAP", "FATAL=nan": "an injury weight is nan"}
+    for given, said in wrong.items():
+        assert said in str(CliRunner().invoke(app, [*command, *tables, "--injury-weight", given]).exception)
     said = "--injury-weight is for the risk: give --crashes and --people too"
     assert said in str(CliRunner().invoke(app, [*command, "duckdb", "--force"]).exception)
 

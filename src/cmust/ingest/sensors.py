@@ -19,7 +19,7 @@ from cmust.errors import IngestError
 from cmust.ingest import clock, typed
 from cmust.ingest.engine import Engine, Progress, read_pieces
 from cmust.ingest.events import HUGE, Ingested
-from cmust.ingest.places import id_text
+from cmust.ingest.places import id_text, plain_id
 from cmust.ingest.reasons import Account, Reason, Report, add_counts
 from cmust.ingest.sources import Column, Layout, Reading, find_column, read_layouts
 
@@ -183,7 +183,7 @@ def read_nodes(path: Path | str) -> pd.DataFrame:
     if lon is None or lat is None:
         raise IngestError(f"{path} has the columns {', '.join(names)}: it needs lon and lat")
     node = find_column(("node", "id", "node_id", "sensor", "sensor_id", "station"), names) or names[0]
-    ids = [text[:-2] if text.endswith(".0") else text for text in table[node].fillna("").str.strip()]
+    ids = [plain_id(text) for text in table[node].fillna("")]
     try:
         places = pd.DataFrame(
             {"lon": table[lon].astype(float).to_numpy(), "lat": table[lat].astype(float).to_numpy()}, ids

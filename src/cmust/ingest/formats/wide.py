@@ -99,7 +99,7 @@ def _read_csv(source: Path, start: str | None, interval: int | None) -> WideTabl
     columns = range(1 if with_times else 0, len(header))
     values = np.empty((len(frame), len(nodes)), dtype=np.float32)
     for at, column in enumerate(columns):
-        values[:, at] = _numbers(source, header[column], frame.iloc[:, column])
+        values[:, at] = _numbers(source, header_line + 1, header[column], frame.iloc[:, column])
     return WideTable(time, nodes, values)
 
 
@@ -151,13 +151,13 @@ def _header(source: Path) -> tuple[list[str], int]:
     return names, line
 
 
-def _numbers(source: Path, column: str, texts: pd.Series[str]) -> npt.NDArray[np.float64]:
-    """Numbers of a column, NaN where a cell is empty or spells missing."""
+def _numbers(source: Path, line: int, column: str, texts: pd.Series[str]) -> npt.NDArray[np.float64]:
+    """Numbers of a column whose first is in ``line`` of the file, NaN where a cell is empty or spells missing."""
     texts = texts.str.strip()
     missing = texts.isin(_MISSING)
     numbers = pd.to_numeric(texts.mask(missing), errors="coerce")
     wrong = numbers.isna() & ~missing
     if wrong.any():
         at = int(np.asarray(wrong).argmax())
-        raise IngestError(f"{source}, line {at + 2}, column '{column}': '{texts.iloc[at]}' is not a number")
+        raise IngestError(f"{source}, line {line + at}, column '{column}': '{texts.iloc[at]}' is not a number")
     return np.asarray(numbers, dtype=np.float64)
