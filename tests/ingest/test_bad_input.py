@@ -10,6 +10,7 @@ import pytest
 from helpers import HEADER, plan_of, run, write_csv
 from typer.testing import CliRunner
 
+from cmust.city import open_city
 from cmust.cli.ingest import app
 from cmust.errors import IngestError
 from cmust.ingest.engine import open_engine
@@ -124,6 +125,10 @@ def test_times(tmp_path):
     frame = pd.DataFrame({"time": pd.to_datetime(["2016-01-01T10:00:00Z"]), "lon": [-73.5], "lat": [40.5]})
     frame.to_parquet(tmp_path / "e.parquet")
     fails("instants.*times-in utc", tmp_path / "e.parquet")
+    frame.assign(time=[[1]]).to_parquet(tmp_path / "e.parquet")
+    fails(r"e\.parquet, column 'time': its type is array<int64>, which is not a time", tmp_path / "e.parquet")
+    frame.assign(time=[GOOD[0][0]], lon=[[1]]).to_parquet(tmp_path / "e.parquet")
+    fails(r"e\.parquet, column 'lon': its type is array<int64>, which is not a number", tmp_path / "e.parquet")
     far = [*GOOD * 300, ["2002-01-01 10:00:00", -73.5, 40.5]]
     fails("a few records reach far: times run from 2002-01-01T10", write_csv(tmp_path / "f.csv", far))
     fails("not where an interval", write_csv(tmp_path / "g.csv", GOOD), plan_of(start="2016-01-01 00:10"))
@@ -279,22 +284,22 @@ def test_blank_lines_before_the_first(tmp_path, header):
 
 @pytest.mark.parametrize("memory", ["foo", "", "-1", "-1MB", "0MB", "4 lots"])
 def test_a_memory_that_is_none(tmp_path, memory):
-    with pytest.raises(IngestError, match=f"--memory.* '{memory}'.*write a size such as 1500MB"):
+    with pytest.raises(IngestError, match=f"memory .* '{memory}'.*write a size such as 1500MB"):
         open_engine("duckdb", memory=memory, work=tmp_path)
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("threads", [0, -1])
 def test_threads_that_are_none(tmp_path, threads):
-    with pytest.raises(IngestError, match=f"--threads is {threads}: give 1 or more"):
+    with pytest.raises(IngestError, match=f"number of threads is {threads}: give 1 or more"):
         open_engine("duckdb", threads=threads, work=tmp_path)
 
 
 def test_a_work_folder_that_is_a_file(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(IngestError, match=r"--work-dir is .*file, which is a file: name a folder"):
+    with pytest.raises(IngestError, match=r"temporary files is .*file, which is a file: name a folder"):
         open_engine("duckdb", work=tmp_path / "file")
-    with pytest.raises(IngestError, match=r"no folder can be made in .*give another --work-dir"):
+    with pytest.raises(IngestError, match=r"no folder can be made in .*give another \(--work-dir; in Python work="):
         open_engine("duckdb", work=tmp_path / "file" / "below")
 
 
@@ -307,3 +312,18 @@ def test_a_sum_named_as_the_trips(tmp_path):
     assert "two measures would be the task 'pax_start'" in str(result.exception) and "--prefix" in str(result.exception)
     command[-2] = "--prefix=поездки"
     assert "--prefix is 'поездки', but task names" in str(CliRunner().invoke(app, command).exception)
+
+
+def test_a_sum_of_a_column_in_another_script(tmp_path):
+    path = write_csv(tmp_path / "a.csv", [["2016-01-01 10:00:00", -73.5, 40.5, 2]], (*HEADER, "人数"))
+    ends = [f"--{end}-{column}={column}" for end in ("start", "end") for column in HEADER]
+    command = ["trips", str(path), "--to", str(tmp_path / "c.zarr.zip"), "--timezone", "UTC", *ends]
+    result = CliRunner().invoke(app, [*command, "--box=-74,40,-73,41", "--grid=2x2", "--weight=人数"])
+    assert "note: task names are of a-z, 0-9 and _: '人数' is called u389485a8\n" in result.output
+    tasks = open_city(tmp_path / "c.zarr.zip").tasks
+    assert {name: (task.description, task.values.sum()) for name, task in tasks.items()} == {
+        "trips_start": ("", 1),
+        "trips_end": ("", 1),
+        "u389485a8_start": ("人数", 2),
+        "u389485a8_end": ("人数", 2),
+    }

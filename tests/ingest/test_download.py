@@ -97,6 +97,12 @@ def test_plain(tmp_path):
     assert fetch(server, tmp_path) == [path] and len(server.requests) == 1  # what is complete is left alone
 
 
+def test_a_folder_that_is_a_file(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(IngestError, match=r"folder .*file cannot be made .*name another"):
+        fetch(Server(), tmp_path / "file")
+
+
 def test_goes_on_where_the_connection_broke(tmp_path):
     waits = []
     server = Server(script=[{"cut": 10_000}, {"cut": 5_000}, {}])

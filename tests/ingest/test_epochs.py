@@ -61,7 +61,7 @@ def test_epochs_are_not_local(tmp_path):
 def test_epochs_beside_other_times(tmp_path):
     numbers = write_csv(tmp_path / "a.csv", [[MOMENT, 0.5, 0.5]])
     texts = write_csv(tmp_path / "b.csv", [["2024-03-31 23:40:00", 0.5, 0.5]], ("time", "lat", "lon"))
-    with pytest.raises(IngestError, match=r"a\.csv has times as numbers .*b\.csv has others: say"):
+    with pytest.raises(IngestError, match=r"a\.csv has times as numbers .*b\.csv has others: write them alike, or say"):
         events([numbers, texts])
     assert hours(events([numbers, texts], utc=True).city) == HERE
 

@@ -1,6 +1,7 @@
 import csv
 import gzip
 import io
+import json
 import zipfile
 from collections import Counter
 from datetime import datetime, timedelta
@@ -397,6 +398,21 @@ def test_categories_asked_for(tmp_path):
     assert BOX[0] < result.city.task("calls_fire").lon[0] < BOX[2]
 
 
+def test_zone_ids_of_the_polygons_are_those_of_the_records(tmp_path):
+    shapely = pytest.importorskip("shapely")
+    ids = ["4.0", "7"]
+    shapes = [shapely.geometry.mapping(shapely.box(x, 0, x + 1, 1)) for x in (0, 1)]
+    features = [
+        {"type": "Feature", "properties": {"zone": name}, "geometry": shape}
+        for name, shape in zip(ids, shapes, strict=True)
+    ]
+    source = tmp_path / "zones.geojson"
+    source.write_text(json.dumps({"type": "FeatureCollection", "features": features}))
+    path = write_csv(tmp_path / "a.csv", [["2016-01-01 10:00:00", zone] for zone in ("4", "7.0")], ("time", "zone"))
+    made = run(path, plan_of(events=(Event("seen", "time", zone="zone"),), place=read_zones(source)))
+    assert made.city.task("seen").nodes == ("4", "7")
+
+
 def test_categories_of_other_scripts(tmp_path):
     kinds = {
         "盗窃": "uf6beef43",
@@ -411,7 +427,7 @@ def test_categories_of_other_scripts(tmp_path):
     assert {task.description: (name, task.values.sum()) for name, task in made.city.tasks.items()} == {
         kind: (name, at) for at, (kind, name) in enumerate(kinds.items(), 1)
     }
-    assert "task names are of a-z, 0-9 and _: the category '盗窃' is called uf6beef43" in made.report.notes
+    assert "task names are of a-z, 0-9 and _: '盗窃' is called uf6beef43" in made.report.notes
 
 
 def test_categories_that_make_one_task(tmp_path):

@@ -35,6 +35,17 @@ def test_one_channel_and_named_ones(tmp_path: Path) -> None:
     assert import_pems(tmp_path / "flat.npz", SETTINGS, start="2018-09-01").city.task("flow").n_nodes == 4
 
 
+def test_names_of_other_scripts(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", data=DATA)
+    imported = import_pems(tmp_path / "a.npz", SETTINGS, start="2018-09-01", tasks=["流量", "Überfälle", "Mean speed"])
+    assert list(imported.city.tasks) == ["u81a9d0b5", "uberfalle", "mean_speed"]
+    named = [note for note in imported.notes if "is called" in note]
+    assert [note.rpartition(": ")[2] for note in named] == [
+        "'流量' is called u81a9d0b5",
+        "'Überfälle' is called uberfalle",
+    ]
+
+
 def test_bad_files(tmp_path: Path) -> None:
     path = tmp_path / "x.npz"
     with pytest.raises(IngestError, match="cannot read"):
@@ -53,6 +64,8 @@ def test_bad_files(tmp_path: Path) -> None:
         import_pems(path, SETTINGS, start="2018-09-01")
     with pytest.raises(IngestError, match="'Flow' and 'flow' both become task 'flow'"):
         import_pems(path, SETTINGS, start="2018-09-01", tasks=["Flow", "flow"])
+    with pytest.raises(IngestError, match=r"one of the tasks \['a', ' '\] has no name"):
+        import_pems(path, SETTINGS, start="2018-09-01", tasks=["a", " "])
     with pytest.raises(CityError, match="700 seconds, it has to divide a day"):
         import_pems(path, SETTINGS, start="2018-09-01", tasks=["a", "b"], interval=700)
     with pytest.raises(IngestError, match="interval is 0 seconds"):

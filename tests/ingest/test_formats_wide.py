@@ -184,6 +184,7 @@ def test_csv_without_times(tmp_path: Path) -> None:
         ("time;a;b\n2012-03-01;1;2\n", "names no node: is the delimiter a comma"),
         ("time,a,a\n2012-03-01,1,2\n", "column 'a' is there twice"),
         ("time,a,b\n2012-03-01,1,fast\n2012-03-02,1,2\n", "line 2, column 'b': 'fast' is not a number"),
+        ("\n\ntime,a,b\n2012-03-01,1,2\n2012-03-02,fast,2\n", "line 5, column 'a': 'fast' is not a number"),
         ("time,a\n2012-03-01,1\n2012-03-01,2\n", "2012-03-01T00:00:00 is there twice"),
         ("time,a\n2012-03-01,1\n", "1 time steps, too few"),
         ("time,a\n2012-03-01,\n2012-03-02,NA\n", "'speed' has no value at all"),

@@ -74,6 +74,45 @@ def test_nyc_files_of_several_years_together(tmp_path):
     assert months_of(["a_2016-12.csv", "a_2017-01.csv"]) == ("2016-12-01", "2017-02-01")
 
 
+IN_THE_FILE = "write (it as times|them alike|them like 2016-01-31 23:30:00|local ones), or "
+NO_OPTION = {  # what else is said of the options of other commands
+    "numbers": (r"column 'tpep_dropoff_datetime': it holds numbers \(int64\)", "not in a recipe"),
+    "instants": (r"column 'tpep_pickup_datetime': it holds instants", "a recipe takes local times only"),
+    "offset": ("carry an offset", "a recipe takes local times only"),
+    "two ways": ("can be read as", "not in a recipe"),
+    "no time": ("cannot tell how times are written", "not in a recipe"),
+    "unlike": ("the time columns are written differently", "not in a recipe"),
+    "epochs": ("has times as numbers .* has others", "a recipe takes local times only"),
+}
+
+
+@pytest.mark.parametrize("case", NO_OPTION)
+def test_what_a_recipe_advises_can_be_done_in_the_files(tmp_path, case):
+    file = taxi_file(tmp_path, "2016-01")
+    frame = pd.read_csv(file)
+    began, ended = "tpep_pickup_datetime", "tpep_dropoff_datetime"
+    pickup, dropoff = pd.to_datetime(frame[began]), pd.to_datetime(frame[ended])
+    if case in ("numbers", "instants"):
+        file = file.with_suffix(".parquet")
+        frame[began] = pickup.dt.tz_localize("UTC") if case == "instants" else pickup
+        frame[ended] = [1, 2, 3] if case == "numbers" else dropoff
+        frame.to_parquet(file)
+    else:
+        way = {
+            "offset": "%Y-%m-%dT%H:%M:%S+01:00",
+            "two ways": "%d/%m/%Y %H:%M",
+            "no time": "soon",
+            "epochs": "1451988120",
+        }
+        frame[began] = pickup.dt.strftime(way.get(case, "%d.%m.%Y %H:%M"))
+        frame[ended] = frame[ended] if case == "unlike" else dropoff.dt.strftime(way[case])
+        frame.to_csv(file, index=False)
+    files = [file, taxi_file(tmp_path, "2015-01")] if case == "epochs" else [file]
+    found, options = NO_OPTION[case]
+    with open_engine(threads=1) as engine, pytest.raises(IngestError, match=f"{found}.*: {IN_THE_FILE}.*{options}"):
+        nyc_taxi(files, engine)
+
+
 def test_nyc_zone_ids_of_today(tmp_path):
     shapely = pytest.importorskip("shapely")
     frame = pd.DataFrame(
@@ -96,7 +135,10 @@ def test_nyc_zone_ids_of_today(tmp_path):
     pickup, dropoff = made.report.accounts
     assert pickup.thrown == {Reason.OUTSIDE_PERIOD: 1, Reason.OTHER_END: 1}
     assert dropoff.thrown == {Reason.OUTSIDE_PERIOD: 1, Reason.UNKNOWN_ZONE: 1}
-    with open_engine(threads=1) as engine, pytest.raises(IngestError, match="no column 'pickup_longitude / Start_Lon'"):
+    with (
+        open_engine(threads=1) as engine,
+        pytest.raises(IngestError, match=r"no column 'pickup_longitude / Start_Lon'.*help"),
+    ):
         nyc_taxi([tmp_path / "yellow_tripdata_2023-01.parquet"], engine)
 
 
@@ -174,6 +216,21 @@ def test_chicago_with_risk(tmp_path):
     assert "8 rows, 1 without a known injury class (weight 0), 1 without an accident's id" in made.report.notes[0]
 
 
+def test_accidents_and_people_without_an_id_do_not_meet(tmp_path):
+    trips, crashes, people = chicago_files(tmp_path)
+    for path in (crashes, people):  # a Parquet file tells a blank text from nothing
+        frame = pd.read_csv(path, dtype={"CRASH_RECORD_ID": str})
+        frame["CRASH_RECORD_ID"] = frame["CRASH_RECORD_ID"].fillna(" ").replace("c", "")
+        if "CRASH_DATE" in frame:
+            frame["CRASH_DATE"] = pd.to_datetime(frame["CRASH_DATE"], format="%m/%d/%Y %I:%M:%S %p")
+        frame.to_parquet(path.with_suffix(".parquet"))
+    with open_engine(threads=1) as engine:
+        tables = {"crashes": [crashes.with_suffix(".parquet")], "people": [people.with_suffix(".parquet")]}
+        made = chicago([trips], engine, min_trips=60, **tables)
+    assert made.city.task("risk").values[:, :, 0].tolist() == [[0, 0], [0, 7]]
+    assert "1 without an accident's id" in made.report.notes[0]
+
+
 def test_chicago_command_with_other_weights(tmp_path):
     trips, crashes, people = chicago_files(tmp_path)
     to = tmp_path / "chicago.zarr.zip"
@@ -184,6 +241,9 @@ def test_chicago_command_with_other_weights(tmp_path):
     assert open_city(to).task("risk").values.sum() == 14
     assert "fatal 10" in open_city(to).task("risk").description
     assert "needs both tables" in str(CliRunner().invoke(app, [*command, *tables[:4]]).exception)
+    wrong = {"FATL=5": "given for 'FATL', but the classes are FATAL; INCAP", "FATAL=nan": "an injury weight is nan"}
+    for given, said in wrong.items():
+        assert said in str(CliRunner().invoke(app, [*command, *tables, "--injury-weight", given]).exception)
     said = "--injury-weight is for the risk: give --crashes and --people too"
     assert said in str(CliRunner().invoke(app, [*command, "duckdb", "--force"]).exception)
 

@@ -96,6 +96,26 @@ def test_random_readings_agree_with_pandas(tmp_path):
     assert city.task("flow").lon.tolist() == [120.1, 120.2, 120.3]
 
 
+def test_ids_of_the_table_are_those_of_the_readings(tmp_path):
+    ids = ["v1.0", "4.00", "5.0", "-6", " 7"]
+    table = write_csv(tmp_path / "n.csv", [[name, 1, 1] for name in ids], ("id", "lon", "lat"))
+    rows = [[name, "2016-01-01 10:00", 1, 10, 1] for name in ("v1.0", "4", "5.00", "-6.0", "7.0")]
+    city = make(write_csv(tmp_path / "r.csv", rows, HEADER), table).city
+    assert sorted(city.task("flow").nodes) == ["-6", "4", "5", "7", "v1.0"]
+
+
+@pytest.mark.parametrize("bound", ["start", "stop"])
+def test_a_period_that_begins_or_ends_within_the_doubled_hour(tmp_path, nodes, bound):
+    rows = [["7", f"2016-11-06T{hour:02d}:{minute}:00Z", 1, 10, 1] for hour in range(3, 9) for minute in ("00", "30")]
+    path = write_csv(tmp_path / "r.csv", rows, HEADER)
+    settings = {"timezone": "America/New_York", "interval": 1800, "utc": True}
+    with pytest.raises(IngestError, match=f"{bound} is 2016-11-06 01:30, within the hour that the clocks repeat"):
+        make(path, nodes, **settings, **{bound: "2016-11-06 01:30"})
+    for moment, after in (("01:00", 8), ("02:00", 4)):  # in UTC 5:00 and 7:00
+        flow = make(path, nodes, **settings, **{bound: f"2016-11-06 {moment}"}).city.task("flow")
+        assert flow.values.sum() == (after if bound == "start" else 12 - after)
+
+
 def test_the_doubled_hour_of_readings_in_utc(tmp_path, nodes):
     rows = [
         ["7", f"2016-11-06T0{hour}:{minute}:00Z", 1, speed, q]
@@ -118,8 +138,8 @@ def test_settings_that_do_not_fit(tmp_path, nodes):
     path = write_csv(tmp_path / "r.csv", [["7", "2017-01-01 00:00:10", 3, 40, 5]], HEADER)
     for changes, said in (
         ({"nodes": None}, "where are the sensors"),
-        ({"lon": "x"}, "both a table of nodes and a longitude .*leave out --lon and --lat, or --nodes"),
-        ({"lat": "y"}, "both a table of nodes and a longitude"),
+        ({"lon": "x"}, "both a table of nodes .* and a longitude .*leave out one of the two"),
+        ({"lat": "y"}, "both a table of nodes .* and a longitude"),
         ({"quantities": (Quantity("flow", "veh", "median"),)}, "'median' is not known"),
         ({"nodes": tmp_path / "none.csv"}, "no file"),
         ({"min_share": 2.0}, "between 0 and 1"),

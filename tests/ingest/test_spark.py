@@ -185,7 +185,9 @@ def test_an_address_may_be_a_pattern(tmp_path, spark):
     assert ingest_events([f"file://{tmp_path}/a*.parquet"], plan_of(), spark).report.accounts[0].kept == 6
 
 
-@pytest.mark.parametrize("other", [[0.25, 0.25, 0.25], ["0.25", "x", ""], pa.array([1, 2, 3], pa.int8())])
+@pytest.mark.parametrize(
+    "other", [[0.25, 0.25, 0.25], ["0.25", "x", ""], pa.array([1, 2, 3], pa.int8()), [True, None, False]]
+)
 def test_types_that_differ_by_file(tmp_path, spark, other):
     files = [parquet(tmp_path / "1.parquet", w=[1, 2, 4]), parquet(tmp_path / "2.parquet", w=other)]
     plan = plan_of(weights={"w": "w"}, measures=(Measure("seen", "seen", "w"),))
@@ -211,7 +213,7 @@ def test_a_memory_as_the_messages_advise_it(memory, tmp_path):
 
 @pytest.mark.parametrize("memory", ["foo", "", "-1g", "0m"])
 def test_a_memory_that_is_none(memory):
-    with pytest.raises(IngestError, match=f"--memory is '{memory}': write a size"):
+    with pytest.raises(IngestError, match=f"the memory is '{memory}': write a size"):
         open_engine("spark", memory=memory)
 
 

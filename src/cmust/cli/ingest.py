@@ -15,7 +15,8 @@ from cmust.cli.grouped import grouped
 from cmust.cli.ingest_options import Cells, Files, Interval, Records, Target, Work
 from cmust.errors import IngestError
 from cmust.ingest.clock import parse_interval
-from cmust.ingest.events import Event, EventPlan, Measure, ingest_events, slug
+from cmust.ingest.events import Event, EventPlan, Measure, ingest_events
+from cmust.ingest.names import renamed, slug
 from cmust.ingest.sensors import Quantity, SensorPlan, ingest_sensors
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown")
@@ -130,7 +131,8 @@ def trips(
         raise IngestError(f"--prefix is '{prefix}', but task names are of a-z, 0-9 and _: write it with these letters")
     measures = [Measure(f"{slug(prefix)}_{end}", end, None, "trips") for end in ("start", "end")]
     if weight:
-        measures += [Measure(f"{slug(weight)}_{end}", end, "weight", weight) for end in ("start", "end")]
+        named = slug(weight)
+        measures += [Measure(f"{named}_{end}", end, "weight", weight, description=weight) for end in ("start", "end")]
     plan = EventPlan(
         name=target.city_name,
         events=(
@@ -148,6 +150,7 @@ def trips(
     )
     with work.begun() as (engine, progress):
         made = ingest_events(files, plan, engine, records.reading, progress)
+    made.report.notes += renamed(name for name in (prefix, weight) if name)
     target.save(made)
 
 

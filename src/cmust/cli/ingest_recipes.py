@@ -121,6 +121,8 @@ def _chicago(
         raise IngestError("--injury-weight is for the risk: give --crashes and --people too, or leave it out")
     rows, columns = rows_columns(grid)
     given = {key.upper(): _weight(value) for key, value in pairs("--injury-weight", injury_weight).items()}
+    if unknown := [key for key in given if key not in WEIGHTS]:
+        raise IngestError(f"--injury-weight is given for '{unknown[0]}', but the classes are {'; '.join(WEIGHTS)}")
     with work.begun() as (engine, progress):
         made = chicago(
             files,

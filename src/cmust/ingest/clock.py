@@ -47,7 +47,7 @@ def to_epoch(moment: str, timezone: str, utc: bool, what: str) -> int:
     """Seconds since 1970 of a local moment, on the clock the records use.
 
     Raises:
-        IngestError: ``moment`` is not a time.
+        IngestError: ``moment`` is not a time, or the records are in UTC and it is there twice on the clock.
     """
     try:
         stamp = pd.Timestamp(moment)
@@ -56,8 +56,21 @@ def to_epoch(moment: str, timezone: str, utc: bool, what: str) -> int:
     except ValueError as error:
         raise IngestError(f"{what} is '{moment}', which is not a time: write 2016-01-01 ({error})") from error
     if utc:
+        if _repeated(stamp, timezone) and _repeated(stamp - pd.Timedelta("1s"), timezone):
+            raise IngestError(
+                f"{what} is {moment}, within the hour that the clocks repeat, and records in UTC of both passes lie on "
+                "either side of it: name the beginning or the end of that hour"
+            )
         stamp = stamp.tz_localize(timezone, ambiguous=True, nonexistent="shift_forward").tz_convert(None)
     return int(stamp.to_datetime64().astype("datetime64[s]").astype(np.int64))
+
+
+def _repeated(stamp: pd.Timestamp, timezone: str) -> bool:
+    """Whether a moment is there twice on the clock."""
+    first, second = (
+        stamp.tz_localize(timezone, ambiguous=summer, nonexistent="shift_forward") for summer in (True, False)
+    )
+    return bool(first != second)
 
 
 def period(
@@ -98,7 +111,7 @@ def period(
         outer = axis(first, end - first, interval)[[0, -1]]
         raise IngestError(
             f"a few records reach far: times run from {outer[0]} to {outer[1]}, but 99.9% lie from {inner[0]} to "
-            f"{inner[1]}: give --start and --stop"
+            f"{inner[1]}: give --start and --stop (in Python start=, stop=)"
         )
     return first, end - first
 

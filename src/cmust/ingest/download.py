@@ -144,12 +144,15 @@ def download(
         The files, in order.
 
     Raises:
-        IngestError: a file cannot be had, or is not what it should be. What is complete stays, and what has begun is
-            resumed by the next call.
+        IngestError: the folder cannot be made; a file cannot be had, or is not what it should be. What is complete
+            stays, and what has begun is resumed by the next call.
     """
     manners = manners or Manners()
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise IngestError(f"the folder {folder} cannot be made ({error}): name another") from error
     timeout = httpx.Timeout(manners.timeout)
     limits = httpx.Limits(max_connections=1)
     paths = []

@@ -45,10 +45,10 @@ class DuckEngine:
             IngestError: there can be no such number of threads, memory or folder.
         """
         if threads is not None and threads < 1:
-            raise IngestError(f"--threads is {threads}: give 1 or more, or leave it out for all processors")
+            raise IngestError(f"the number of threads is {threads}: give 1 or more, or leave it out for all processors")
         # DuckDB takes a negative size for no limit at all, and opens with none
         if not re.match(r"\s*0*\.?0*[1-9]", memory):
-            raise IngestError(f"--memory is '{memory}': write a size such as 1500MB or 4GB")
+            raise IngestError(f"the memory is '{memory}': write a size such as 1500MB or 4GB")
         self._folder = new_folder("cmust-ingest-", work)
         self._backend = self._connected(threads or os.cpu_count() or 1, memory)
         self._sql: Any = self._backend.con
@@ -68,8 +68,8 @@ class DuckEngine:
         except duckdb.Error as error:
             shutil.rmtree(self._folder, ignore_errors=True)
             raise IngestError(
-                f"DuckDB does not open with --memory '{memory}' and {threads} threads ({reason(error)}): write a size "
-                "such as 1500MB or 4GB"
+                f"DuckDB does not open with a memory of '{memory}' and {threads} threads ({reason(error)}): write a "
+                "size such as 1500MB or 4GB"
             ) from error
 
     def __enter__(self) -> DuckEngine:
@@ -214,7 +214,10 @@ class DuckEngine:
         except duckdb.Error as error:
             said = re.sub(r"\s+", " ", str(error).split("\nLINE")[0]).strip()[:300]
             if "disk" in said.lower() or "OutOfMemory" in type(error).__name__:
-                raise IngestError(f"not enough room to read the records ({said}): give another --work-dir") from error
+                raise IngestError(
+                    f"not enough room to read the records ({said}): give more memory, or "
+                    "another folder for temporary files (--memory, --work-dir; in Python memory=, work=)"
+                ) from error
             raise IngestError(
                 f"{self._files or 'a file'} cannot be read ({said}): get it again or leave it out"
             ) from error

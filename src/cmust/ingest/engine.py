@@ -103,10 +103,12 @@ def new_folder(prefix: str, work: Path | str | None) -> Path:
             Path(work).mkdir(parents=True, exist_ok=True)
         return Path(tempfile.mkdtemp(prefix=prefix, dir=work))
     except FileExistsError as error:
-        raise IngestError(f"--work-dir is {work}, which is a file: name a folder") from error
+        raise IngestError(f"the folder for temporary files is {work}, which is a file: name a folder") from error
     except OSError as error:
         where = "the system's place for temporary files" if work is None else work
-        raise IngestError(f"no folder can be made in {where} ({error}): give another --work-dir") from error
+        raise IngestError(
+            f"no folder can be made in {where} ({error}): give another (--work-dir; in Python work=)"
+        ) from error
 
 
 def open_engine(name: str = "duckdb", **settings: Any) -> Engine:

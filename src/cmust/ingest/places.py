@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -222,6 +223,11 @@ def id_text(column: Any) -> Any:
     return text.re_search(r"^-?[0-9]+\.0+$").ifelse(text.re_replace(r"\.0+$", ""), text)
 
 
+def plain_id(text: str) -> str:
+    """A zone or node id of a table, as :func:`id_text` gives those of the records."""
+    return re.sub(r"^(-?[0-9]+)\.0+$", r"\1", text.strip())
+
+
 def inside(lon: Any, lat: Any, box: Box) -> Any:
     """Whether a point lies in a box, on its west or south edge counted, as an expression."""
     west, south, east, north = box
@@ -287,9 +293,7 @@ def _labels(path: Path | str, frame: Any, column: str) -> list[str]:
         raise IngestError(
             f"{path}: '{column}' is empty for {int(frame[column].isna().sum())} zones: use another property"
         )
-    return [
-        str(int(value)) if isinstance(value, float) and value.is_integer() else str(value) for value in frame[column]
-    ]
+    return [plain_id(str(value)) for value in frame[column]]
 
 
 def _distinct(names: list[str], ids: list[str]) -> list[str]:

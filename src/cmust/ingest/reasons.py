@@ -121,11 +121,14 @@ class Report:
         for account in self.accounts:
             if account.bad_share > limit:
                 kept = (
-                    " (readings that may be below zero: --negative TASK)" if Reason.NEGATIVE in account.thrown else ""
+                    " (readings of sensors that may be below zero: --negative TASK; in Python negative=True)"
+                    if Reason.NEGATIVE in account.thrown
+                    else ""
                 )
                 raise IngestError(
                     f"{account.bad_share:.1%} of the records would be thrown away, more than the {limit:.0%} allowed: "
-                    f"{account.summary()}. Check what the reasons name{kept}, or allow it with --max-bad-share"
+                    f"{account.summary()}. Check what the reasons name{kept}, or allow it (--max-bad-share; in "
+                    "Python max_bad_share=)"
                 )
 
     def to_dict(self) -> dict[str, object]:

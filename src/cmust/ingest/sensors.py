@@ -19,7 +19,7 @@ from cmust.errors import IngestError
 from cmust.ingest import clock, typed
 from cmust.ingest.engine import Engine, Progress, read_pieces
 from cmust.ingest.events import HUGE, Ingested
-from cmust.ingest.places import id_text
+from cmust.ingest.places import id_text, plain_id
 from cmust.ingest.reasons import Account, Reason, Report, add_counts
 from cmust.ingest.sources import Column, Layout, Reading, find_column, read_layouts
 
@@ -183,7 +183,7 @@ def read_nodes(path: Path | str) -> pd.DataFrame:
     if lon is None or lat is None:
         raise IngestError(f"{path} has the columns {', '.join(names)}: it needs lon and lat")
     node = find_column(("node", "id", "node_id", "sensor", "sensor_id", "station"), names) or names[0]
-    ids = [text[:-2] if text.endswith(".0") else text for text in table[node].fillna("").str.strip()]
+    ids = [plain_id(text) for text in table[node].fillna("")]
     try:
         places = pd.DataFrame(
             {"lon": table[lon].astype(float).to_numpy(), "lat": table[lat].astype(float).to_numpy()}, ids
@@ -210,7 +210,8 @@ def _check_plan(plan: SensorPlan) -> None:
         raise IngestError("where are the sensors? give a table of nodes, or longitude and latitude columns")
     if plan.nodes is not None and (plan.lon is not None or plan.lat is not None):
         raise IngestError(
-            "both a table of nodes and a longitude or latitude column are given: leave out --lon and --lat, or --nodes"
+            "both a table of nodes (--nodes) and a longitude or latitude column (--lon, --lat) are given: leave out "
+            "one of the two"
         )
     for what, share in (("bad share allowed", plan.max_bad_share), ("least share of filled steps", plan.min_share)):
         if not 0 <= share <= 1:
@@ -222,11 +223,12 @@ def _readings(engine: Engine, piece: Layout, plan: SensorPlan, known: pd.DataFra
     pattern = typed.time_pattern(piece, ["time0"], plan.time_format, plan.in_utc)
     numbers = [f"value{at}" for at in range(len(plan.quantities))] + ([] if known is not None else ["lon", "lat"])
     raw = engine.scan(piece, typed.plain_columns(piece, ["time0"], numbers, pattern))
-    parsed = {"t": typed.seconds(engine, raw.time0, pattern, plan.in_utc), "name": id_text(raw.node).nullif("")}
-    for at in range(len(plan.quantities)):
-        parsed[f"v{at}"] = typed.number(engine, raw[f"value{at}"])
+    read = {name: typed.number(engine, raw[name], piece.where(name)) for name in numbers}
+    time = typed.seconds(engine, raw.time0, pattern, plan.in_utc, piece.where("time0"))
+    parsed = {"t": time, "name": id_text(raw.node).nullif("")}
+    parsed |= {f"v{at}": read[f"value{at}"] for at in range(len(plan.quantities))}
     if known is None:
-        parsed |= {"x": typed.number(engine, raw.lon), "y": typed.number(engine, raw.lat)}
+        parsed |= {"x": read["lon"], "y": read["lat"]}
     table = raw.mutate(**parsed)
     shared = [
         (table.unreadable, Reason.UNREADABLE),

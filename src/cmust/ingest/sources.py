@@ -56,6 +56,10 @@ class Layout:
     as_texts: bool = False
     blank_lines: int = 0
 
+    def where(self, name: str) -> str:
+        """A wanted column and its first file, as messages name them."""
+        return f"{self.files[0]}, column '{self.wanted.get(name, name)}'"
+
     def sample_of(self, name: str) -> list[str]:
         """The first values of a wanted column, as texts (CSV only)."""
         at = self.columns.index(self.wanted[name])
@@ -125,7 +129,8 @@ def read_layouts(
     """
     if reading != Reading() and all(map(is_parquet, files)):
         raise IngestError(
-            "all files are Parquet, which says itself what its columns are: leave out --delimiter and --columns"
+            "all files are Parquet, which says itself what its columns are: leave out --delimiter and --columns (in "
+            "Python reading=)"
         )
     groups: dict[tuple[object, ...], list[str]] = {}
     layouts: dict[tuple[object, ...], Layout] = {}
@@ -301,6 +306,7 @@ def _match(
             shown = ", ".join(columns[:30]) + (", ..." if len(columns) > 30 else "")
             raise IngestError(
                 f"{file} has no column '{spelled}'{hint}: {found} {shown}. Name the right column, or the delimiter "
-                "if the line is not split where it should be"
+                "if the line is not split where it should be; a recipe takes neither, but files as its "
+                "help describes them"
             )
     return wanted

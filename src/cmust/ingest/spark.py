@@ -11,7 +11,7 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 from py4j.protocol import Py4JJavaError
 from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
-from pyspark.sql.types import StringType, StructField, StructType
+from pyspark.sql.types import BooleanType, DataType, StringType, StructField, StructType
 
 from cmust.errors import IngestError
 from cmust.ingest import sources
@@ -58,7 +58,7 @@ class SparkEngine:
         running = SparkSession.getActiveSession()
         size = memory.lower().removesuffix("b")  # as Spark writes it
         if not re.fullmatch(r"[1-9]\d*[kmgt]", size):
-            raise IngestError(f"--memory is '{memory}': write a size in whole MB or GB, such as 1500MB or 4GB")
+            raise IngestError(f"the memory is '{memory}': write a size in whole MB or GB, such as 1500MB or 4GB")
         self._folder = new_folder("cmust-spark-", work)
         self._stop = running is None
         if running is None:
@@ -151,7 +151,7 @@ class SparkEngine:
         return self._view(frame.selectExpr(*columns, f"{unreadable} AS unreadable"))
 
     def _parquet(self, layout: Layout) -> Any:
-        """The wanted columns of Parquet files. Their types may differ from file to file: beside a text all are texts.
+        """The wanted columns of Parquet files. Their types may differ from file to file: see :func:`_beside`.
 
         Raises:
             IngestError: types go together nowhere.
@@ -165,12 +165,13 @@ class SparkEngine:
         ]
         if len(frames) == 1:
             return frames[0]
-        texts = {field.name for frame in frames for field in frame.schema if isinstance(field.dataType, StringType)}
-        columns = [
-            f"CAST({_name(name)} AS STRING) AS {_name(name)}" if name in texts else _name(name) for name in names
+        kinds = {name: {frame.schema[name].dataType for frame in frames} for name in names}
+        parts = [
+            frame.selectExpr(*[_beside(name, frame.schema[name].dataType, kinds[name]) for name in names])
+            for frame in frames
         ]
         try:
-            return functools.reduce(DataFrame.unionByName, [frame.selectExpr(*columns) for frame in frames])
+            return functools.reduce(DataFrame.unionByName, parts)
         except PySparkException as error:
             raise IngestError(f"{_differences(names, alike)}: write it as one type in all files") from error
 
@@ -234,6 +235,17 @@ class SparkEngine:
 def _address(file: str) -> str:
     """A file as Spark takes it: no character of it is a pattern."""
     return re.sub(r"[\\{}\[\]*?]", r"\\\g<0>", file if "://" in file else f"file://{file}")
+
+
+def _beside(name: str, kind: DataType, kinds: Collection[DataType]) -> str:
+    """A column that has several types, as DuckDB unites them: beside texts a text, a truth beside numbers 1 or 0."""
+    if StringType() in kinds:
+        kind_there = "STRING"
+    elif kind == BooleanType() and len(kinds) > 1:
+        kind_there = "INT"
+    else:
+        return _name(name)
+    return f"CAST({_name(name)} AS {kind_there}) AS {_name(name)}"
 
 
 def _differences(names: Sequence[str], alike: Mapping[tuple[str, ...], Sequence[str]]) -> str:

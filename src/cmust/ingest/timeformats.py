@@ -39,6 +39,11 @@ ISO_PATTERNS = {ISO: rf"{_DATE}([ T]{_CLOCK}{_OFFSET}?)?", ISO_LOCAL: rf"{_DATE}
 PLAIN = "%Y-%m-%d %H:%M:%S"
 """What every engine takes for an ISO time: this, and what the regular expression says, which all of them read."""
 
+GIVE_FORMAT = (
+    "give the time format, such as '%d.%m.%Y %H:%M' or epoch (--time-format, in Python time_format=; not in a recipe)"
+)
+"""Advice of several messages. A recipe reads its files as they are published."""
+
 _ISO_TEXT = re.compile(ISO_PATTERNS[ISO])
 _SPARK = {"Y": "yyyy", "m": "M", "d": "d", "H": "H", "I": "h", "M": "m", "S": "s", "p": "a", "y": "yy", "b": "MMM"}
 
@@ -72,13 +77,13 @@ def detect(values: Sequence[str], where: str) -> str:
     fitting = [pattern for pattern, score in scores.items() if score == best]
     if best < enough:
         raise IngestError(
-            f"{where}: cannot tell how times are written, for example {texts[0][:40]!r} and {texts[-1][:40]!r}: give "
-            "the format, such as '%d.%m.%Y %H:%M'"
+            f"{where}: cannot tell how times are written, for example {texts[0][:40]!r} and {texts[-1][:40]!r}: "
+            f"write them like 2016-01-31 23:30:00, or {GIVE_FORMAT}"
         )
     if len(fitting) > 1:
         raise IngestError(
-            f"{where}: '{texts[0]}' can be read as {' and as '.join(repr(pattern) for pattern in fitting)}: give the "
-            "time format"
+            f"{where}: '{texts[0]}' can be read as {' and as '.join(repr(pattern) for pattern in fitting)}: "
+            f"write them like 2016-01-31 23:30:00, or {GIVE_FORMAT}"
         )
     return fitting[0]
 

@@ -20,6 +20,8 @@ LONG_AGO = -2_208_988_800
 two digits, where four are asked for, one long before."""
 FAR = 1e12
 """Seconds: no time is further from 1970; keeps slot numbers in range."""
+SAY_UTC = "say that they are UTC (--times-in utc; in Python utc=True; a recipe takes local times only)"
+"""Advice of several messages."""
 NUMBER = re.compile(r"[+-]?[0-9]{1,15}(\.[0-9]*)?")
 
 
@@ -38,12 +40,12 @@ def in_utc(engine: Engine, layouts: Sequence[Layout], names: list[str], given: s
     if epochs and utc is False:
         raise IngestError(
             f"{epochs[0]}: its times are numbers that count from 1970 in UTC (epoch), so they are not local: leave out "
-            "--times-in, or say that they are UTC (--times-in utc)"
+            f"--times-in (in Python utc=), or {SAY_UTC}"
         )
     if epochs and others:
         raise IngestError(
-            f"{epochs[0]} has times as numbers that count from 1970 in UTC (epoch), {others[0]} has others: say that "
-            "all are UTC (--times-in utc), or write them alike"
+            f"{epochs[0]} has times as numbers that count from 1970 in UTC (epoch), {others[0]} has others: "
+            f"write them alike, or {SAY_UTC}"
         )
     return bool(epochs)
 
@@ -72,18 +74,18 @@ def time_pattern(layout: Layout, names: list[str], given: str | None, utc: bool)
     patterns = set()
     for name in names:
         values = layout.sample_of(name)
-        where = f"{layout.files[0]}, column '{layout.wanted[name]}'"
+        where = layout.where(name)
         pattern = timeformats.detect(values, where)
         patterns.add(pattern)
         if pattern == timeformats.ISO and not utc and any(timeformats.has_offset(value) for value in values):
             raise IngestError(
                 f"{where}: times such as '{next(v for v in values if timeformats.has_offset(v))}' carry an offset, so "
-                "they are not local wall-clock times: say that they are UTC (--times-in utc)"
+                f"they are not local wall-clock times: write local ones, or {SAY_UTC}"
             )
     if len(patterns) > 1:
         raise IngestError(
             f"{layout.files[0]}: the time columns are written differently ({', '.join(sorted(patterns))}): "
-            "give the time format"
+            f"write them alike, or {timeformats.GIVE_FORMAT}"
         )
     return patterns.pop()
 
@@ -117,8 +119,10 @@ def blank(column: Any) -> Any:
     return column.isnull() | (column.strip() == "") if column.type().is_string() else column.isnull()
 
 
-def seconds(engine: Engine, column: Any, pattern: str, utc: bool) -> Any:
+def seconds(engine: Engine, column: Any, pattern: str, utc: bool, where: str) -> Any:
     """Seconds since 1970 as int64, null where it is no time: nor is a text with an offset where times are local.
+
+    ``where`` is the column and its file, for messages.
 
     Raises:
         IngestError: a column of numbers without a format, or an instant that is said to be local.
@@ -127,28 +131,31 @@ def seconds(engine: Engine, column: Any, pattern: str, utc: bool) -> Any:
     if kind.is_timestamp() or kind.is_date():
         if getattr(kind, "timezone", None) and not utc:
             raise IngestError(
-                f"column '{column.get_name()}' holds instants ({kind}), not local wall-clock times: "
-                "say that they are UTC (--times-in utc)"
+                f"{where}: it holds instants ({kind}), not local wall-clock times: write local ones, or {SAY_UTC}"
             )
         return _whole_seconds(column.cast("timestamp"))
     if kind.is_numeric() or pattern in timeformats.EPOCHS:
         if pattern not in timeformats.EPOCHS:
             raise IngestError(
-                f"column '{column.get_name()}' holds numbers: give the time format epoch or epoch-ms, or another column"
+                f"{where}: it holds numbers ({kind}), not times: write it as times, or {timeformats.GIVE_FORMAT}"
             )
-        numbers = number(engine, column)
+        numbers = number(engine, column, where)
         numbers = numbers / 1000.0 if pattern == timeformats.EPOCH_MS else numbers
         near = (numbers > LONG_AGO) & (numbers < FAR)
         return near.ifelse(numbers.floor().cast("int64"), ibis.null("int64"))
     if not kind.is_string():
-        raise IngestError(f"column '{column.get_name()}' is of type {kind}, which is not a time: name another column")
+        raise IngestError(
+            f"{where}: its type is {kind}, which is not a time: write it as times, or name another column"
+        )
     if pattern == timeformats.ISO and not utc:
         pattern = timeformats.ISO_LOCAL
     return _whole_seconds(engine.text_to_time(column, pattern))
 
 
-def number(engine: Engine, column: Any) -> Any:
+def number(engine: Engine, column: Any, where: str) -> Any:
     """A float64, null where it is none; it may be infinite, which every comparison takes as far too large.
+
+    ``where`` is the column and its file, for messages.
 
     Raises:
         IngestError: the column holds neither numbers nor texts.
@@ -160,7 +167,9 @@ def number(engine: Engine, column: Any) -> Any:
         return _no_nan(column.cast("float64"))
     if kind.is_numeric():
         return column.cast("float64")
-    raise IngestError(f"column '{column.get_name()}' is of type {kind}, which is not a number: name another column")
+    raise IngestError(
+        f"{where}: its type is {kind}, which is not a number: write it as numbers, or name another column"
+    )
 
 
 def _no_nan(number: Any) -> Any:

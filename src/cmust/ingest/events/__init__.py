@@ -15,14 +15,14 @@ from typing import Any
 
 from cmust.ingest import typed
 from cmust.ingest.engine import Engine, Progress, read_pieces
-from cmust.ingest.events.layout import lay_out, slug
+from cmust.ingest.events.layout import lay_out
 from cmust.ingest.events.plan import Event, EventPlan, Ingested, Measure, check_plan, columns_of
 from cmust.ingest.events.records import HUGE, locate, read_records
 from cmust.ingest.events.sums import PlanSums, sum_event
 from cmust.ingest.reasons import Account, Report
 from cmust.ingest.sources import Column, Layout, Reading, read_layouts
 
-__all__ = ["HUGE", "Event", "EventPlan", "Ingested", "Measure", "ingest_events", "slug"]
+__all__ = ["HUGE", "Event", "EventPlan", "Ingested", "Measure", "ingest_events"]
 
 
 def ingest_events(

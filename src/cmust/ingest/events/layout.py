@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import re
-import unicodedata
 from typing import Any
 
 import numpy as np
@@ -16,24 +13,10 @@ from cmust.errors import IngestError
 from cmust.ingest import clock
 from cmust.ingest.events.plan import EventPlan
 from cmust.ingest.events.sums import Sums
+from cmust.ingest.names import renamed, slug
 from cmust.ingest.reasons import Account, Reason, Report
 
 MAX_BYTES = 4 << 30
-
-
-def slug(text: str) -> str:
-    """A task name from any text: ``CRIMINAL DAMAGE`` -> ``criminal_damage``, ``Überfall`` -> ``uberfall``.
-
-    Where letters of other scripts are lost, or nothing is left, it ends with a code of the whole text, the same in
-    every run: ``кража A`` -> ``a_u89977edb``.
-    """
-    plain = "".join(c for c in unicodedata.normalize("NFKD", text).lower() if not unicodedata.combining(c))
-    name = re.sub(r"[^a-z0-9]+", "_", plain).strip("_")
-    lost = any(c.isalnum() and not c.isascii() for c in plain)
-    if name and not lost:
-        return name
-    code = f"u{hashlib.sha256(text.strip().encode()).hexdigest()[:8]}"
-    return f"{name}_{code}" if name else code
 
 
 def per_interval(unit: str, interval: int) -> str:
@@ -103,11 +86,7 @@ def lay_out(
             numbers = hand_over(values.astype(np.float32)[:, :, None])
             about = measure.description or category
             tasks[name] = Task(name, numbers, unit=unit, kind=measure.kind, description=about, **shared)
-    report.notes += [
-        f"task names are of a-z, 0-9 and _: the category '{category}' is called {label}"
-        for _, category, label in labels
-        if category and re.sub(r"\W+", "_", category.lower()).strip("_") != label
-    ]
+    report.notes += renamed(category for _, category, _ in labels if category)
     if skipped.any():
         report.notes.append(f"{int(skipped.sum())} steps from {time[skipped][0]} on do not exist on the clock: missing")
     return City(plan.name, tasks, timezone=plan.timezone, source=plan.source, description=plan.description)
@@ -126,7 +105,7 @@ def _labels(plan: EventPlan, categories: list[str]) -> list[tuple[int, str, str]
         if (twin := called.setdefault(slug(name), name)) != name:
             raise IngestError(
                 f"the categories '{twin}' and '{name}' would both be the task '{slug(name)}': ask for one of them only "
-                "(--categories), or write both alike in the records"
+                "(--categories; in Python categories=), or write both alike in the records"
             )
     return [(categories.index(name), name, label) for label, name in called.items()]
 

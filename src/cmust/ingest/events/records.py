@@ -33,7 +33,7 @@ def read_records(engine: Engine, piece: Layout, plan: EventPlan, enrich: Callabl
     if enrich is not None:
         raw = enrich(raw)
     # every step refers to the columns of the one before, so that nothing is computed twice
-    table = raw.mutate(**_parsed(engine, raw, plan, pattern))
+    table = raw.mutate(**_parsed(engine, piece, raw, plan, pattern))
     for at in range(len(plan.events)):
         table = _with_cell(engine, table, plan, at)
     table = table.mutate(
@@ -59,16 +59,17 @@ def read_records(engine: Engine, piece: Layout, plan: EventPlan, enrich: Callabl
     return table.select(**out)
 
 
-def _parsed(engine: Engine, raw: Any, plan: EventPlan, pattern: str) -> dict[str, Any]:
+def _parsed(engine: Engine, piece: Layout, raw: Any, plan: EventPlan, pattern: str) -> dict[str, Any]:
     """Per event its time ``t`` in seconds and its place ``x``, ``y``; weights ``w_NAME``; the category ``label``."""
     parsed = {}
     for at, event in enumerate(plan.events):
-        parsed[f"t{at}"] = typed.seconds(engine, raw[f"time{at}"], pattern, plan.in_utc)
+        name = f"time{at}"
+        parsed[f"t{at}"] = typed.seconds(engine, raw[name], pattern, plan.in_utc, piece.where(name))
         if event.lon is not None:
-            parsed[f"x{at}"] = typed.number(engine, raw[f"lon{at}"])
-            parsed[f"y{at}"] = typed.number(engine, raw[f"lat{at}"])
+            parsed[f"x{at}"] = typed.number(engine, raw[f"lon{at}"], piece.where(f"lon{at}"))
+            parsed[f"y{at}"] = typed.number(engine, raw[f"lat{at}"], piece.where(f"lat{at}"))
     for name in plan.weights:
-        parsed[f"w_{name}"] = typed.number(engine, raw[f"weight_{name}"])
+        parsed[f"w_{name}"] = typed.number(engine, raw[f"weight_{name}"], piece.where(f"weight_{name}"))
     if plan.category is not None:
         parsed["label"] = raw.category.cast("string").strip().nullif("")
     return parsed

@@ -106,7 +106,7 @@ def _category_numbers(column: Any, categories: list[str], plan: EventPlan) -> np
     if len(categories) > MAX_CATEGORIES:
         raise IngestError(
             f"column '{plan.category}' holds more than {MAX_CATEGORIES} categories ({', '.join(categories[:5])}, ...): "
-            "name those wanted, each becomes a task"
+            "name those wanted (--categories; in Python categories=), each becomes a task"
         )
     out: npt.NDArray[np.int64] = np.array(numbers, dtype=np.int64)[encoded.indices.to_numpy()]
     return out

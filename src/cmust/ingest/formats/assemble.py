@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +14,7 @@ from cmust.city.ownership import hand_over
 from cmust.errors import IngestError
 from cmust.ingest.formats.places import Places, read_places
 from cmust.ingest.formats.steps import regular_steps
+from cmust.ingest.names import slug
 
 UNKNOWN = "unknown"
 
@@ -124,28 +124,15 @@ def assemble(readings: Readings, settings: ImportSettings) -> Imported:
     return Imported(city, tuple(notes))
 
 
-def task_name(label: str) -> str:
-    """``label`` as a task name: lower case, everything else to one underscore; ``"traffic speed"`` is
-    ``traffic_speed``.
-
-    Raises:
-        IngestError: no letter or digit is left.
-    """
-    name = re.sub(r"[^a-z0-9]+", "_", label.lower()).strip("_")
-    if not name:
-        raise IngestError(
-            f"'{label}' gives no task name: it has no letter or digit from a-z, 0-9: name the task otherwise"
-        )
-    return name
-
-
 def task_names(labels: list[str], source: str) -> list[str]:
     """Task names of ``labels``, in order.
 
     Raises:
-        IngestError: two become the same.
+        IngestError: one is blank, or two become the same.
     """
-    names = [task_name(label) for label in labels]
+    if not all(label.strip() for label in labels):
+        raise IngestError(f"{source}: one of the tasks {labels} has no name: give it one")
+    names = [slug(label) for label in labels]
     for at, name in enumerate(names):
         if name in names[:at]:
             raise IngestError(

@@ -19,6 +19,7 @@ import numpy.typing as npt
 from cmust.errors import IngestError
 from cmust.ingest.formats.assemble import Imported, ImportSettings, Readings, assemble, task_names
 from cmust.ingest.formats.steps import Times, counted_steps
+from cmust.ingest.names import renamed
 
 Floats = npt.NDArray[np.float32]
 _CLOCK = ("time of day", "day of week", "day of month", "day of year")
@@ -65,6 +66,7 @@ def import_basicts(
     if folder.zero_is_null and not settings.zero_is_missing:
         notes.append("the folder's null value is 0, but zeros are kept as data: ask for zero_is_missing to change that")
     names = task_names(labels, str(source))
+    notes += renamed(labels)
     readings = Readings(
         source=f"BasicTS folder {source.name}",
         time=time,

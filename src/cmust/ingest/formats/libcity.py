@@ -21,6 +21,7 @@ from cmust.errors import IngestError
 from cmust.ingest.formats.assemble import Imported, ImportSettings, Readings, assemble, task_names
 from cmust.ingest.formats.places import Places
 from cmust.ingest.formats.steps import Times, wall_clock
+from cmust.ingest.names import renamed
 
 _ROWS_AT_A_TIME = 500_000
 _MISSING = ["", "NA", "N/A", "NaN", "nan", "null", "NULL", "None"]
@@ -69,6 +70,7 @@ def import_libcity(source: Path, settings: ImportSettings) -> Imported:
         notes.append(f"{int((~kept).sum())} of {len(nodes)} entities have no value at all and were left out")
     places = _places(files.geo, geo[kept])
     names = task_names(files.columns, str(source))
+    notes += renamed(files.columns)
     own = files.own.get("tasks", {})
     readings = Readings(
         source=f"LibCity data set {source.resolve().name}",

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from cmust.errors import IngestError
 from cmust.ingest.formats.assemble import Imported, ImportSettings, Readings, assemble, task_names
 from cmust.ingest.formats.steps import counted_steps
+from cmust.ingest.names import renamed
 
 # ASTGCN and its successors publish PEMS04 and PEMS08 with three channels, PEMS03 and PEMS07 with one.
 _CHANNELS = {1: ("flow",), 3: ("flow", "occupancy", "speed")}
@@ -52,6 +53,7 @@ def import_pems(
         interval=interval,
         nodes=tuple(str(at) for at in range(values.shape[1])),
         values={name: values[:, :, at].astype(np.float32) for at, name in enumerate(names)},
+        notes=tuple(renamed(labels)),
     )
     return assemble(readings, settings)
 

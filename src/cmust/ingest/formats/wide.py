@@ -17,6 +17,7 @@ from cmust.errors import IngestError
 from cmust.ingest.formats.assemble import Imported, ImportSettings, Readings, assemble, task_names
 from cmust.ingest.formats.pandas_hdf5 import WideTable, read_pandas_hdf5
 from cmust.ingest.formats.steps import Times, counted_steps, sorted_unique, wall_clock
+from cmust.ingest.names import renamed
 
 _HDF5 = (".h5", ".hdf5", ".hdf")
 _MISSING = ("", "NA", "N/A", "NaN", "nan", "null", "NULL", "None")
@@ -56,13 +57,14 @@ def import_wide(
         table = _read_csv(source, start, interval)
     order = sorted_unique(table.time, str(source))
     in_order = bool((np.diff(order) == 1).all())
+    notes = () if in_order else ("the rows were not in the order of time and have been sorted",)
     readings = Readings(
         source=f"wide table {source.name}",
         time=table.time[order],
         interval=interval,
         nodes=table.nodes,
         values={task_names([task], str(source))[0]: table.values if in_order else table.values[order]},
-        notes=() if in_order else ("the rows were not in the order of time and have been sorted",),
+        notes=(*notes, *renamed([task])),
     )
     return assemble(readings, settings)
 
@@ -97,7 +99,7 @@ def _read_csv(source: Path, start: str | None, interval: int | None) -> WideTabl
     columns = range(1 if with_times else 0, len(header))
     values = np.empty((len(frame), len(nodes)), dtype=np.float32)
     for at, column in enumerate(columns):
-        values[:, at] = _numbers(source, header[column], frame.iloc[:, column])
+        values[:, at] = _numbers(source, header_line + 1, header[column], frame.iloc[:, column])
     return WideTable(time, nodes, values)
 
 
@@ -149,13 +151,13 @@ def _header(source: Path) -> tuple[list[str], int]:
     return names, line
 
 
-def _numbers(source: Path, column: str, texts: pd.Series[str]) -> npt.NDArray[np.float64]:
-    """Numbers of a column, NaN where a cell is empty or spells missing."""
+def _numbers(source: Path, line: int, column: str, texts: pd.Series[str]) -> npt.NDArray[np.float64]:
+    """Numbers of a column whose first is in ``line`` of the file, NaN where a cell is empty or spells missing."""
     texts = texts.str.strip()
     missing = texts.isin(_MISSING)
     numbers = pd.to_numeric(texts.mask(missing), errors="coerce")
     wrong = numbers.isna() & ~missing
     if wrong.any():
         at = int(np.asarray(wrong).argmax())
-        raise IngestError(f"{source}, line {at + 2}, column '{column}': '{texts.iloc[at]}' is not a number")
+        raise IngestError(f"{source}, line {line + at}, column '{column}': '{texts.iloc[at]}' is not a number")
     return np.asarray(numbers, dtype=np.float64)

@@ -16,6 +16,7 @@ The portal rounds taxi times to 15 minutes and places to centroids of census tra
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -121,8 +122,8 @@ def chicago(
     """
     if bool(crashes) != bool(people):
         raise IngestError("the risk needs both tables: give crashes and people, or neither")
-    if any(weight < 0 for weight in weights.values()):
-        raise IngestError(f"an injury weight is negative ({min(weights.values())}): weights have to be zero or more")
+    if wrong := [weight for weight in weights.values() if not 0 <= weight < math.inf]:
+        raise IngestError(f"an injury weight is {wrong[0]}: weights have to be numbers of zero or more")
     plan = replace(
         TAXIS,
         place=Grid(box, rows, columns),
@@ -184,7 +185,7 @@ def _injuries(
         person = engine.scan(piece)
         injury = person.injury.strip().upper()
         weight = ibis.cases(*((injury == name.upper(), weight) for name, weight in weights.items()), else_=None)
-        return person.select(crash=person.crash_id.strip(), weight=weight.cast("float64"))
+        return person.select(crash=person.crash_id.strip().nullif(""), weight=weight.cast("float64"))
 
     unreadable = Account("people")
     person = engine.keep(read_pieces(engine, layouts, weighed, [unreadable], progress))
