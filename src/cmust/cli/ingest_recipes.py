@@ -150,7 +150,9 @@ def _beijing_air(folder: Folder, to: To, force: Force = False) -> None:
 
 
 def _nyc_mobility(folder: Folder, to: To, start: Start = None, stop: Stop = None, force: Force = False) -> None:
-    """Manhattan taxis and bikes of 2019, from the folder with flows-2019h1.npz and zones.geojson."""
+    """Manhattan taxis and bikes, from a checkout of github.com/Evens1sen/Deep-NYC-Taxi-Bike (2019 and 2020), or from
+    flows-2019h1.npz and zones.geojson.
+    """
     check_new(to, force=force)
     write(nyc_mobility(folder, start, stop), to)
 
