@@ -56,7 +56,8 @@ def backtest(
 
     Raises:
         CityError: the data does not fit the model, or the holidays cannot be read.
-        RunError: the run is not finished, or no task has enough data that is new to its model, with truths in it.
+        RunError: the run is not finished, no task has enough data that is new to its model, with truths in it, or a
+            model's forecasts are not numbers.
     """
     check_is_city(city)
     version, _ = Run(run).pointer()

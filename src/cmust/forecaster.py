@@ -145,7 +145,11 @@ class Forecaster:
         )
 
     def forecast(self, windows: Windows, starts: Tensor) -> Tensor:
-        """Forecasts ``(B, F, N, C)`` in original units of the windows that start at ``starts`` ``(B,)``."""
+        """Forecasts ``(B, F, N, C)`` in original units of the windows that start at ``starts`` ``(B,)``.
+
+        Raises:
+            RunError: the task was not trained, or its model gives what is no number.
+        """
         return self.model(windows.name).forecast(windows, starts)
 
     @overload
@@ -198,7 +202,8 @@ class Forecaster:
 
         Raises:
             CityError: the data does not fit the model, is too short, or too much of it is missing.
-            RunError: the task was not trained; or it has no intervals of this level, made before this time.
+            RunError: the task was not trained, or its model gives what is no number; or it has no intervals of this
+                level, made before this time.
         """
         data, steps = self.task_of(city, task), self.config.input_steps
         recent = recent_steps(data, at, steps, self.config.horizon, max_missing)
