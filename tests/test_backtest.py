@@ -100,6 +100,9 @@ def test_a_stretch_of_time(run: Path) -> None:
     # A truth from `until` on has no say.
     again = backtest(run, whole.with_task(later), since=since, until=until)["tasks"]["trips"]
     assert again["by"] == found["by"]
+    # NumPy alone would read a year, and so no end at all.
+    with pytest.raises(CityError, match="'20240322' is not a time; write it like"):
+        backtest(run, whole, since=since, until="20240322")
     with pytest.raises(RunError, match=r"2 steps from .* that are new to its model, 3 are needed"):
         backtest(run, whole, since=str(START + 250 * STEP))
 

@@ -201,7 +201,8 @@ class Forecaster:
             intervals have seen.
 
         Raises:
-            CityError: the data does not fit the model, is too short, or too much of it is missing.
+            CityError: the data does not fit the model, is too short, or too much of it is missing; ``at`` is no step.
+            ConfigError: ``max_missing`` is no share.
             RunError: the task was not trained, or its model gives what is no number; or it has no intervals of this
                 level, made before this time.
         """
