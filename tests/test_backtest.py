@@ -2,14 +2,16 @@
 
 import json
 import re
+import shutil
 from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
-from cmust import Forecaster, evaluate
+from cmust import Forecaster, calibrate, evaluate
 from cmust.backtesting import backtest, forgetting
 from cmust.city import City, Covariate
 from cmust.errors import CityError, RunError
@@ -98,6 +100,9 @@ def test_a_stretch_of_time(run: Path) -> None:
     # A truth from `until` on has no say.
     again = backtest(run, whole.with_task(later), since=since, until=until)["tasks"]["trips"]
     assert again["by"] == found["by"]
+    # NumPy alone would read a year, and so no end at all.
+    with pytest.raises(CityError, match="'20240322' is not a time; write it like"):
+        backtest(run, whole, since=since, until="20240322")
     with pytest.raises(RunError, match=r"2 steps from .* that are new to its model, 3 are needed"):
         backtest(run, whole, since=str(START + 250 * STEP))
 
@@ -121,6 +126,22 @@ def test_a_task_without_truth_is_left_out_and_nothing_is_overwritten(run: Path) 
     # One truth is enough for a table.
     one = silent(city(), "trips", 231).select(tasks=["trips"])
     assert backtest(run, one, since=since)["tasks"]["trips"]["by"]["whole"][0]["targets"] == 3
+
+
+@pytest.mark.parametrize("judge", [evaluate, backtest, calibrate])
+def test_forecasts_that_are_no_numbers_are_an_error_and_nothing_is_written(run: Path, tmp_path: Path, judge) -> None:
+    copy = Path(shutil.copytree(run, tmp_path / "copy"))
+    for record in ("backtest.json", "evaluation.json", "intervals.json"):
+        (copy / record).unlink(missing_ok=True)
+    broken = Forecaster.load(copy)
+    with torch.no_grad():
+        for weight in broken.tasks["visits"].trunk.parameters():
+            weight.fill_(3e38)  # a number, as every weight on disk has to be, and too large to be added to another
+    broken.save(copy / "model")
+    before = {path.name for path in copy.iterdir()}
+    with pytest.raises(RunError, match=r"^the model of task 'visits' gives forecasts that are not numbers"):
+        judge(copy, city())
+    assert {path.name for path in copy.iterdir()} == before
 
 
 def test_forgetting_is_recorded_and_told(run: Path, result) -> None:

@@ -142,6 +142,12 @@ def test_too_much_missing_is_refused_unless_allowed(forecaster: Forecaster) -> N
     assert np.isfinite(found.values).all() and set(found.flag.values) == {"all_filled"}
 
 
+@pytest.mark.parametrize("share", [50, -0.1, np.nan])
+def test_a_share_that_may_be_missing_is_no_percentage(forecaster: Forecaster, share: float) -> None:
+    with pytest.raises(ConfigError, match=rf"^max_missing is {share}; it is a share of the inputs, from 0 to 1"):
+        forecaster.predict(two_tasks(), "trips", max_missing=share)
+
+
 def test_without_a_time_it_follows_the_last_observation(forecaster: Forecaster) -> None:
     city = two_tasks()
     task = city.tasks["trips"]
@@ -237,7 +243,7 @@ def test_a_time_of_a_zone_is_not_a_local_one(forecaster: Forecaster, at) -> None
 
 @pytest.mark.parametrize(
     "at",
-    ["2024-03-04T01:00", "soon", np.datetime64("NaT")],
+    ["2024-03-04T01:00", "soon", np.datetime64("NaT"), "2024", "2024-03", "20240308", "now", "today"],
     ids=str,
 )
 def test_a_time_that_is_no_step(forecaster: Forecaster, at) -> None:

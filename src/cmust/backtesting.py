@@ -56,7 +56,8 @@ def backtest(
 
     Raises:
         CityError: the data does not fit the model, or the holidays cannot be read.
-        RunError: the run is not finished, or no task has enough data that is new to its model, with truths in it.
+        RunError: the run is not finished, no task has enough data that is new to its model, with truths in it, or a
+            model's forecasts are not numbers.
     """
     check_is_city(city)
     version, _ = Run(run).pointer()
@@ -80,7 +81,7 @@ def backtest(
 class StepErrors:
     """Running sums of one system over its forecasts, per target step ``(S,)``, forecast step ``(F,)``, node ``(N,)``.
 
-    Targets that are missing, or lie after the data, count nowhere.
+    Targets that are missing count nowhere; none may lie after the data.
     """
 
     def __init__(self, steps: int, horizon: int, nodes: int) -> None:
@@ -96,9 +97,8 @@ class StepErrors:
         self.horizon += terms.sum((1, 3))
         self.node += terms.sum((1, 2))
         targets = batch.origins[:, None] + np.arange(valid.shape[1])
-        inside = targets < self.step.shape[1]
         for total, term in zip(self.step, terms.sum(3), strict=True):
-            np.add.at(total, targets[inside], term[inside])
+            np.add.at(total, targets, term)
 
     def by(self, label: npt.NDArray[np.int64], count: int) -> Sums:
         """Sums over the target steps of each label ``(S,)``: ``(4, count)``."""

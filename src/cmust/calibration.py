@@ -70,7 +70,8 @@ def calibrate(
 
     Raises:
         CityError: the data does not fit the model.
-        RunError: the run is not finished, or no task has enough data that is new to its model, with truths in it.
+        RunError: the run is not finished, no task has enough data that is new to its model, with truths in it, or a
+            model's forecasts are not numbers.
     """
     check_is_city(city)
     chosen = adaptation or Adaptation()

@@ -18,7 +18,7 @@ from torch import Tensor
 from cmust import bundle
 from cmust.city import City, Task, check_is_city
 from cmust.clock import calendar
-from cmust.errors import CityError, ConfigError, RunError
+from cmust.errors import ConfigError, RunError
 from cmust.files import atomic_folder, link_or_copy, write_text
 from cmust.intervals.state import FILE as INTERVALS
 from cmust.intervals.state import TaskIntervals, for_a_bundle, of_these_models, read_intervals, write_intervals
@@ -26,13 +26,12 @@ from cmust.model import ModelConfig
 from cmust.recent import MAX_MISSING, Recent, recent_steps
 from cmust.rolling import Star, TrainingConfig, training_config
 from cmust.rolling import state as store
+from cmust.same_data import check_same_data, check_zone
 from cmust.seasonal import week_slot
 from cmust.task_model import TaskModel
 from cmust.windows import Frame, Scaler, Split, Windows
 
 TRUNK = "trunk.safetensors"
-SAME_PLACE = 1e-4
-"""Degrees, some 10 m: rounded coordinates are the same place still."""
 
 
 @dataclass
@@ -104,12 +103,7 @@ class Forecaster:
         Raises:
             CityError: it is not, or no city at all.
         """
-        check_is_city(city)
-        if city.timezone != self.city["timezone"]:
-            raise CityError(
-                f"city {city.name!r} keeps the time of {city.timezone}, the run was trained on that of "
-                f"{self.city['timezone']}; give the data in the local time of {self.city['timezone']}, and say so"
-            )
+        check_zone(city, self.city["timezone"])
 
     def tasks_in(self, city: City) -> tuple[str, ...]:
         """The tasks of this run that a city has the data of. Where several tasks read one task's data, at different
@@ -131,20 +125,7 @@ class Forecaster:
                 model was trained on.
         """
         model = self.model(task.name)
-        about = model.about
-        for label, found, expected in (
-            ("nodes", list(task.nodes), about["nodes"]),
-            ("interval", task.interval, about["interval"]),
-            ("channels", list(task.channels), about["channels"]),
-            ("unit", task.unit, about["unit"]),
-        ):
-            if found != expected:
-                raise CityError(
-                    f"task {task.name!r} has {label} {_short(found)}, the run was trained on {_short(expected)}; "
-                    "give the data of the same places in the same form"
-                )
-        _check_places(task, about)
-        _check_steps(task, about)
+        check_same_data(task, model.about)
         slots = week_slot(task.time, task.interval)
         average = model.average[slots]
         valid = ~np.isnan(task.values)
@@ -164,7 +145,11 @@ class Forecaster:
         )
 
     def forecast(self, windows: Windows, starts: Tensor) -> Tensor:
-        """Forecasts ``(B, F, N, C)`` in original units of the windows that start at ``starts`` ``(B,)``."""
+        """Forecasts ``(B, F, N, C)`` in original units of the windows that start at ``starts`` ``(B,)``.
+
+        Raises:
+            RunError: the task was not trained, or its model gives what is no number.
+        """
         return self.model(windows.name).forecast(windows, starts)
 
     @overload
@@ -216,8 +201,10 @@ class Forecaster:
             intervals have seen.
 
         Raises:
-            CityError: the data does not fit the model, is too short, or too much of it is missing.
-            RunError: the task was not trained; or it has no intervals of this level, made before this time.
+            CityError: the data does not fit the model, is too short, or too much of it is missing; ``at`` is no step.
+            ConfigError: ``max_missing`` is no share.
+            RunError: the task was not trained, or its model gives what is no number; or it has no intervals of this
+                level, made before this time.
         """
         data, steps = self.task_of(city, task), self.config.input_steps
         recent = recent_steps(data, at, steps, self.config.horizon, max_missing)
@@ -451,30 +438,6 @@ def _weight_file(name: str) -> str:
     return TRUNK if name == "*" else f"tasks/{name}.safetensors"
 
 
-def _check_places(task: Task, about: dict[str, Any]) -> None:
-    """Names alone do not make the same places: the network and its prompts know each by where it is."""
-    found, known = np.stack([task.lon, task.lat], axis=1), np.stack([about["lon"], about["lat"]], axis=1)
-    apart = np.abs((found - known + 180) % 360 - 180).max(axis=1)  # of longitudes, -180 and 180 are one
-    if (apart > SAME_PLACE).any():
-        at = int((apart > SAME_PLACE).argmax())
-        here, there = (f"{lon:.5f}, {lat:.5f}" for lon, lat in (found[at], known[at]))
-        raise CityError(
-            f"task {task.name!r} has node {task.nodes[at]!r} at {here} (lon, lat), the run was trained on it at "
-            f"{there}; give the data of the same places, each under its own name"
-        )
-
-
-def _check_steps(task: Task, about: dict[str, Any]) -> None:
-    """Steps that begin half an interval later are other quantities: an hour from :30 is no hour from :00."""
-    known = np.datetime64(about["trained_until"], "s")
-    late = int((task.time[0] - known).astype(np.int64)) % task.interval
-    if late:
-        raise CityError(
-            f"task {task.name!r} has a step at {task.time[0]}, {late} s after those the run was trained on (one every "
-            f"{task.interval} s, such as {known}); aggregate to these steps"
-        )
-
-
 def _labelled(values: npt.NDArray[np.float32], recent: Recent, steps: int, about: dict[str, Any]) -> xr.DataArray:
     """Values ``(F, N, C)`` with the times and names of what was forecast."""
     task = recent.task
@@ -493,9 +456,3 @@ def _labelled(values: npt.NDArray[np.float32], recent: Recent, steps: int, about
         attrs=about,
     )
     return array.squeeze("channel", drop=True) if len(task.channels) == 1 else array
-
-
-def _short(value: Any) -> str:
-    if isinstance(value, list) and len(value) > 3:
-        return f"{value[0]!r}, {value[1]!r}, ... ({len(value)})"
-    return str(value)

@@ -7,6 +7,7 @@ nodes miss how much is said with every forecast.
 Shapes: T input steps, F forecast steps, N nodes, C channels.
 """
 
+import re
 import warnings
 from dataclasses import dataclass, replace
 
@@ -15,10 +16,12 @@ import numpy.typing as npt
 
 from cmust.city import Task
 from cmust.city.ownership import hand_over
-from cmust.errors import CityError
+from cmust.errors import CityError, ConfigError
 
 MAX_MISSING = 0.5
 FLAGS = ("ok", "partly_filled", "all_filled")
+_BEGINS_WITH_A_DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+"""NumPy takes 20190320 for a year, 2019 for its first of January, and "today" for that of Greenwich."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,10 @@ def recent_steps(
 
     Raises:
         CityError: ``at`` is no step of the task, too few steps are before it, or too much is missing.
+        ConfigError: ``max_missing`` is no share.
     """
+    if not 0 <= max_missing <= 1:
+        raise ConfigError(f"max_missing is {max_missing}; it is a share of the inputs, from 0 to 1")
     origin = _origin(task, at)
     step = np.timedelta64(task.interval, "s")
     moment = task.time[0] + step * origin
@@ -92,6 +98,8 @@ def seconds_after(task: Task, moment: str | np.datetime64) -> int:
     Raises:
         CityError: it is no time, or one of a time zone.
     """
+    if isinstance(moment, str) and not _BEGINS_WITH_A_DAY.match(moment):
+        raise CityError(f"{moment!r} is not a time; write it like 2019-03-20T08:00")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")  # NumPy makes UTC of a time with an offset, and only warns

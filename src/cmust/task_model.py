@@ -9,6 +9,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from cmust.errors import RunError
 from cmust.model import Head, Inputs, ModelConfig, Trunk, channel_counts, forecast
 from cmust.naive import NAIVE, PROFILE, Naive
 from cmust.profile import follow
@@ -41,13 +42,23 @@ class TaskModel:
 
     @torch.no_grad()
     def forecast(self, windows: Windows, starts: Tensor) -> Tensor:
-        """Forecasts ``(B, F, N, C)`` in original units of the windows that start at ``starts`` ``(B,)``."""
+        """Forecasts ``(B, F, N, C)`` in original units of the windows that start at ``starts`` ``(B,)``.
+
+        Raises:
+            RunError: one of them is no number: no score or interval could be made of it.
+        """
         device = self.head.mean.device
         made = []
         for part in starts.split(windows.pass_size()):
             inputs = Inputs(*(each.to(device) for each in windows.inputs(part)))
             made.append(forecast(self.trunk, self.head, inputs).to(starts.device))
-        return torch.cat(made)
+        forecasts = torch.cat(made)
+        if not bool(forecasts.isfinite().all()):
+            raise RunError(
+                f"the model of task {windows.name!r} gives forecasts that are not numbers (NaN or infinite); look for "
+                "values far out of range in the data, or train it again"
+            )
+        return forecasts
 
     def without_network(self) -> dict[str, Naive]:
         """What its forecasts are held against: the naive ones and, where it builds on one, its weekly profile alone."""

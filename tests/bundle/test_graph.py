@@ -74,6 +74,18 @@ def test_it_agrees_over_batches_and_places(tmp_path: Path, preset: str) -> None:
     torch.testing.assert_close(found, forecast(trunk, head, inputs), rtol=1e-5, atol=1e-5)
 
 
+def test_autocast_around_the_export_has_no_say(tmp_path: Path) -> None:
+    trunk, head = random_network("tuned")
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        export_graph(trunk, head, tmp_path / "cast.pt2")
+    program = torch.export.load(tmp_path / "cast.pt2")
+    noted = [node.meta["val"] for node in program.graph.nodes if isinstance(node.meta.get("val"), torch.Tensor)]
+    assert {tensor.dtype for tensor in noted} == {torch.float32, torch.int64}
+    inputs, prompt = random_inputs(trunk.config, 4, 5), torch.ones(1, 5, trunk.config.d_p)
+    found = program.module()(**inputs._asdict(), prompt=prompt)
+    torch.testing.assert_close(found, forecast(trunk, head, inputs, prompt), rtol=1e-5, atol=1e-5)
+
+
 def test_without_prompts_there_is_an_input_all_the_same() -> None:
     trunk, head = random_network("paper", prompts=False)
     inputs = random_inputs(trunk.config, 2, 3)

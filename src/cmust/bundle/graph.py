@@ -82,7 +82,8 @@ def export_graph(trunk: Trunk, head: Head, path: Path | str) -> None:
         "prompt": {1: nodes},
     }
     try:
-        with torch.no_grad():  # as a forecast is made: for any number of nodes by the same operations
+        # As a forecast is made: for any number of nodes by the same operations, in fp32 whatever surrounds the export.
+        with torch.no_grad(), torch.autocast("cpu", enabled=False):
             program = torch.export.export(
                 ForecastGraph(trunk, head), (), _example(trunk, head), dynamic_shapes=shapes, strict=False
             )
