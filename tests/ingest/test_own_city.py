@@ -59,3 +59,26 @@ def test_two_files_become_a_city(tmp_path, monkeypatch):
         rows = list(csv.DictReader(stream, delimiter=";"))
     assert np.nansum(bikes.values) == sum(int(row["bikes"]) for row in rows)
     assert np.isnan(bikes.values[:, 1, 0]).sum() == 10  # the counter that was out of order: a gap, not zero
+
+
+def test_the_last_days_of_rides_become_a_city_of_the_same_cells(tmp_path, monkeypatch):
+    shutil.copy(EXAMPLE / "rides.csv", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    whole = commands()[0][2:]
+    assert CliRunner().invoke(app, whole, catch_exceptions=False).exit_code == 0
+    since, swap = whole.index("--start") + 1, {"own-city.zarr.zip": "recent.zarr.zip", "--min-total": "--cells-of"}
+    recent = [swap.get(word, word) for word in whole[:since]] + ["2024-04-12"]
+    recent += ["own-city.zarr.zip" if word == "40" else swap.get(word, word) for word in whole[since + 1 :]]
+    result = CliRunner().invoke(app, recent, catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    history, days = open_city("own-city.zarr.zip"), open_city("recent.zarr.zip")
+    for name, task in days.tasks.items():
+        assert task.nodes == history.task(name).nodes and task.n_steps == 3 * 24
+        np.testing.assert_array_equal(task.values, history.task(name).values[-3 * 24 :])
+    for wrong, problem in (
+        (["--min-total", "1"], "--min-total chooses cells by their events, --cells-of names them"),
+        (["--grid", "7x7"], "has no task whose places are cells of this grid"),
+        (["--box", "-24.55,43.17,-24.43,43.25"], "has no task whose places are cells of this grid"),
+    ):
+        result = CliRunner().invoke(app, [*recent, *wrong])
+        assert problem in str(result.exception), result.output

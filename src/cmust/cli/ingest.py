@@ -83,13 +83,12 @@ def events(
         name=target.city_name,
         events=(Event(task, time, lon, lat, zone),),
         measures=(Measure(front, task, "weight" if weight else None, unit or task, kind),),
-        place=cells.place,
         timezone=target.timezone,
         interval=parse_interval(interval),
         weights={"weight": weight} if weight else {},
         category=category,
         categories=wanted,
-        min_total=cells.least,
+        **cells.for_plan,
         **records.for_plan,
     )
     with work.begun() as (engine, progress):
@@ -140,12 +139,11 @@ def trips(
             Event("end", end_time, end_lon, end_lat, end_zone),
         ),
         measures=tuple(measures),
-        place=cells.place,
         timezone=target.timezone,
         interval=parse_interval(interval),
         weights={"weight": weight} if weight else {},
-        min_total=cells.least,
         whole_records=whole_trips,
+        **cells.for_plan,
         **records.for_plan,
     )
     with work.begun() as (engine, progress):

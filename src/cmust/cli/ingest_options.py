@@ -18,7 +18,7 @@ from cmust.cli.arguments import Force, check_new
 from cmust.errors import CmustError, IngestError
 from cmust.ingest.engine import Engine, open_engine
 from cmust.ingest.events import Ingested
-from cmust.ingest.places import Box, Grid, Zones, read_zones
+from cmust.ingest.places import Box, Grid, Zones, cells_of, read_zones
 from cmust.ingest.reasons import TEXT, Report
 from cmust.ingest.sources import Reading
 
@@ -91,6 +91,22 @@ class Cells:
     zone_id: ZoneId = None
     zone_name: ZoneName = None
     min_total: MinTotal = None
+    cells_of: Annotated[
+        Path | None,
+        typer.Option(
+            "--cells-of", help="A city of this grid or these zones: keep its cells, however many events they have."
+        ),
+    ] = None
+
+    @property
+    def for_plan(self) -> dict[str, Any]:
+        """What a plan takes of it."""
+        if self.cells_of is None:
+            return {"place": self.place, "min_total": 1 if self.min_total is None else self.min_total}
+        if self.min_total is not None:
+            raise IngestError("--min-total chooses cells by their events, --cells-of names them: give one of the two")
+        place = self.place
+        return {"place": place, "cells": cells_of(open_city(self.cells_of), place)}
 
     @property
     def place(self) -> Grid | Zones:
@@ -100,11 +116,6 @@ class Cells:
         if self.box is None or self.grid is None:
             raise IngestError("where are the cells? give --box W,S,E,N and --grid ROWSxCOLUMNS, or --zones FILE")
         return Grid(parse_box(self.box), *rows_columns(self.grid))
-
-    @property
-    def least(self) -> int:
-        """Events that a cell needs."""
-        return 1 if self.min_total is None else self.min_total
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from cmust.city import City
 from cmust.errors import IngestError
 from cmust.ingest.engine import Engine
 
@@ -208,6 +209,25 @@ def read_zones(path: Path | str, id_column: str | None = None, name_column: str 
     shapes = [frame.geometry.iloc[group].union_all() for group in merged.values()]
     node_names = _distinct([names[at] for at in firsts], [ids[at] for at in firsts])
     return Zones(tuple(node_names), tuple(merged), tuple(shapes))
+
+
+def cells_of(city: City, place: Grid | Zones) -> tuple[str, ...]:
+    """The cells that a city has, of the same grid or zones, for :attr:`cmust.ingest.events.EventPlan.cells`: records
+    of a few days then become a city of the same places.
+
+    Raises:
+        IngestError: no task of the city has its places among the cells.
+    """
+    at = {name: cell for cell, name in enumerate(place.names)}
+    lon, lat = place.centres()
+    for task in city.tasks.values():
+        cells = [at[name] for name in task.nodes if name in at]
+        if len(cells) == task.n_nodes and np.allclose(np.stack([lon, lat])[:, cells], [task.lon, task.lat], atol=1e-6):
+            return task.nodes
+    raise IngestError(
+        f"city {city.name!r} has no task whose places are cells of this grid or these zones: give the box and grid, or "
+        "the zones, that it was made with"
+    )
 
 
 def id_text(column: Any) -> Any:

@@ -54,7 +54,7 @@ TEXT = {
     Reason.END_BEFORE_START: "end before start",
     Reason.OTHER_END: "the other end of the trip has no usable time or place",
     Reason.SKIPPED_HOUR: "in the hour the clocks skip",
-    Reason.FEW_IN_CELL: "in a cell below the threshold",
+    Reason.FEW_IN_CELL: "in a cell that is not kept",
 }
 
 CHOSEN = (Reason.OUTSIDE_PERIOD, Reason.OTHER_CATEGORY, Reason.FEW_IN_CELL)
