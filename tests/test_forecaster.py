@@ -58,8 +58,17 @@ def test_at_a_past_time_it_is_the_evaluations_forecast(forecaster: Forecaster, t
         expected = forecaster.forecast(seen, start[None])[0].numpy()
         at = city.tasks[task].time[int(start) + 4]
         found = forecaster.predict(city, task, at=at)
-        np.testing.assert_allclose(found.values.reshape(expected.shape), expected, rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(found.values.reshape(expected.shape), expected.clip(0), rtol=1e-5, atol=1e-5)
         assert found.time.values[0] == at
+
+
+@pytest.mark.parametrize(("kind", "ends"), [("count", [0, 0, 2.5]), ("speed", [0, 0, 2.5]), ("other", [-7, 0, 2.5])])
+def test_what_cannot_be_below_zero_is_not_forecast_there(run: Path, monkeypatch, kind: str, ends: list[float]) -> None:
+    forecaster, city = Forecaster.load(run), two_tasks()
+    forecaster.model("trips").about["kind"] = kind
+    made = torch.tensor([-7.0, 0.0, 2.5])[None, :, None, None].expand(1, 3, city.task("trips").n_nodes, 1)
+    monkeypatch.setattr(Forecaster, "forecast", lambda *given: made)
+    assert (forecaster.predict(city, "trips").values == np.array(ends)[:, None]).all()
 
 
 def test_at_the_end_times_and_names(forecaster: Forecaster) -> None:

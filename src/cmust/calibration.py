@@ -167,7 +167,7 @@ def _calibrated(
     forecaster: Forecaster, task: Task, forecast: Floats, truth: Floats, adaptation: Adaptation
 ) -> Calibrated:
     model = forecaster.model(task.name)
-    scale = Scale.of(task.kind, float(model.head.std.mean()))
+    scale = model.scale
     group = node_groups(model.average.mean(0), adaptation.groups)
     scores = _by_series((truth - scale.centre(forecast)) / scale.size(forecast))
     found = adaptive_bounds(scores, group.ravel(), task.steps_per_day, adaptation, channel_of_group(group))

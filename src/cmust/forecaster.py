@@ -194,11 +194,11 @@ class Forecaster:
             max_missing: largest share of the task's inputs that may be missing.
 
         Returns:
-            ``(time, node)`` or ``(time, node, channel)`` in original units, with real times and node names. Along the
-            nodes, ``filled`` is the share of missing inputs and ``flag`` one of ``ok``, ``partly_filled``,
-            ``all_filled``. With ``level`` a data set of ``value``, ``lower`` and ``upper``, both NaN where too few
-            truths were heard for an interval; its attribute ``calibrated_until`` is the last step whose truth the
-            intervals have seen.
+            ``(time, node)`` or ``(time, node, channel)`` in original units, with real times and node names; 0 where the
+            network says less, but for tasks of the kind ``other``, which alone can be below it. Along the nodes,
+            ``filled`` is the share of missing inputs and ``flag`` one of ``ok``, ``partly_filled``, ``all_filled``.
+            With ``level`` a data set of ``value``, ``lower`` and ``upper``, both NaN where too few truths were heard
+            for an interval; its attribute ``calibrated_until`` is the last step whose truth the intervals have seen.
 
         Raises:
             CityError: the data does not fit the model, is too short, or too much of it is missing; ``at`` is no step.
@@ -208,7 +208,8 @@ class Forecaster:
         """
         data, steps = self.task_of(city, task), self.config.input_steps
         recent = recent_steps(data, at, steps, self.config.horizon, max_missing)
-        values = self.forecast(self.windows(recent.task), torch.tensor([0]))[0].numpy()
+        made = self.forecast(self.windows(recent.task), torch.tensor([0]))[0].numpy()
+        values = self.model(task).scale.centre(made)
         about = {"unit": data.unit, "city": city.name, "synthetic": int(city.synthetic)}
         if level is None:
             return _labelled(values, recent, steps, about).rename(task)

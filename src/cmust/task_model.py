@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from cmust.errors import RunError
+from cmust.intervals.conformal import Scale
 from cmust.model import Head, Inputs, ModelConfig, Trunk, channel_counts, forecast
 from cmust.naive import NAIVE, PROFILE, Naive
 from cmust.profile import follow
@@ -59,6 +60,11 @@ class TaskModel:
                 "values far out of range in the data, or train it again"
             )
         return forecasts
+
+    @property
+    def scale(self) -> Scale:
+        """The size of its errors, and whether values below 0 exist: of the kind ``other`` alone."""
+        return Scale.of(self.about["kind"], float(self.head.std.mean()))
 
     def without_network(self) -> dict[str, Naive]:
         """What its forecasts are held against: the naive ones and, where it builds on one, its weekly profile alone."""
