@@ -25,7 +25,11 @@ def adapt(
         str | None, typer.Option("--as", help="What the run calls it; for other places of a task that it has.")
     ] = None,
     like: Annotated[
-        str | None, typer.Option(help="A task of the run whose prompts and weights it takes over.", show_default=False)
+        str | None,
+        typer.Option(
+            help="A task of the run whose prompts and weights it takes over; the one of the same name when not given.",
+            show_default=False,
+        ),
     ] = None,
     train: Annotated[
         str,

@@ -32,7 +32,7 @@ class Cell:
         system: what is trained.
         tasks: on which tasks, in order.
         seed: of its weights and batches.
-        variation: what is otherwise than in the plain table; empty where nothing is.
+        variation: what differs from the plain table; empty where nothing does.
     """
 
     system: str

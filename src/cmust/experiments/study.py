@@ -1,4 +1,4 @@
-"""An experiment: its cells, what of each is otherwise than plain, and the table it becomes."""
+"""An experiment: its cells, what of each differs from the plain one, and the table it becomes."""
 
 import json
 from collections.abc import Callable, Sequence
