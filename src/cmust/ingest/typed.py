@@ -62,18 +62,18 @@ def _are_epochs(engine: Engine, layout: Layout, names: list[str], given: str | N
 
 
 def time_pattern(layout: Layout, names: list[str], given: str | None, utc: bool) -> str:
-    """The time format of a layout: as given, or as its first records show.
+    """The time format of a layout's texts: as given, or as its first records show; ISO where they show nothing.
 
     Raises:
         IngestError: it cannot be told, or the times carry an offset although they are said to be local.
     """
     if given is not None:
         return timeformats.check_format(given)
-    if layout.kind == "parquet":
-        return timeformats.ISO
     patterns = set()
     for name in names:
-        values = layout.sample_of(name)
+        values = [value for value in layout.sample.get(name, []) if value.strip()]
+        if not values:
+            continue  # empty, or no texts: another column may tell
         where = layout.where(name)
         pattern = timeformats.detect(values, where)
         patterns.add(pattern)
@@ -87,7 +87,7 @@ def time_pattern(layout: Layout, names: list[str], given: str | None, utc: bool)
             f"{layout.files[0]}: the time columns are written differently ({', '.join(sorted(patterns))}): "
             f"write them alike, or {timeformats.GIVE_FORMAT}"
         )
-    return patterns.pop()
+    return patterns.pop() if patterns else timeformats.ISO
 
 
 def plain_columns(layout: Layout, times: Sequence[str], numbers: Sequence[str], pattern: str) -> dict[str, str]:
@@ -110,7 +110,7 @@ def plain_columns(layout: Layout, times: Sequence[str], numbers: Sequence[str], 
 
 
 def _all(layout: Layout, name: str, holds: Callable[[str], bool]) -> bool:
-    values = [value for value in layout.sample_of(name) if value]
+    values = [value for value in layout.sample[name] if value]
     return bool(values) and all(holds(value) for value in values)
 
 
