@@ -207,6 +207,15 @@ def test_types_that_differ_by_file(tmp_path, spark, other):
         same(ours, ingest_events([file.as_uri() for file in order], plan, spark))
 
 
+def test_truths_count_as_they_do_beside_numbers(tmp_path, spark):
+    file = parquet(tmp_path / "1.parquet", w=[True, None, False])
+    plan = plan_of(weights={"w": "w"}, measures=(Measure("seen", "seen", "w"),))
+    with open_engine("duckdb", threads=1) as duck:
+        ours = ingest_events([file], plan, duck)
+    assert ours.city.task("seen").values.sum() == 1 and ours.report.accounts[0].kept == 2
+    same(ours, ingest_events([file], plan, spark))
+
+
 def test_types_that_go_together_nowhere(tmp_path, spark):
     files = [parquet(tmp_path / "1.parquet", w=[1, 2, 4]), parquet(tmp_path / "2.parquet", w=[[1], [2], [3]])]
     plan = plan_of(weights={"w": "w"}, measures=(Measure("seen", "seen", "w"),))

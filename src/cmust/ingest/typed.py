@@ -134,7 +134,7 @@ def seconds(engine: Engine, column: Any, pattern: str, utc: bool, where: str) ->
                 f"{where}: it holds instants ({kind}), not local wall-clock times: write local ones, or {SAY_UTC}"
             )
         return _whole_seconds(column.cast("timestamp"))
-    if kind.is_numeric() or pattern in timeformats.EPOCHS:
+    if kind.is_numeric() or (kind.is_string() and pattern in timeformats.EPOCHS):
         if pattern not in timeformats.EPOCHS:
             raise IngestError(
                 f"{where}: it holds numbers ({kind}), not times: write it as times, or {timeformats.GIVE_FORMAT}"
@@ -155,7 +155,8 @@ def seconds(engine: Engine, column: Any, pattern: str, utc: bool, where: str) ->
 def number(engine: Engine, column: Any, where: str) -> Any:
     """A float64, null where it is none; it may be infinite, which every comparison takes as far too large.
 
-    ``where`` is the column and its file, for messages.
+    A truth is 1 or 0, as the engines have it where other files hold numbers. ``where`` is the column and its file, for
+    messages.
 
     Raises:
         IngestError: the column holds neither numbers nor texts.
@@ -165,7 +166,7 @@ def number(engine: Engine, column: Any, where: str) -> Any:
         return _no_nan(engine.text_to_number(column))
     if kind.is_floating():
         return _no_nan(column.cast("float64"))
-    if kind.is_numeric():
+    if kind.is_numeric() or kind.is_boolean():
         return column.cast("float64")
     raise IngestError(
         f"{where}: its type is {kind}, which is not a number: write it as numbers, or name another column"
