@@ -4,6 +4,7 @@ import io
 import json
 import zipfile
 from collections import Counter
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import numpy as np
@@ -444,6 +445,23 @@ def test_categories_asked_for(tmp_path):
     }
     assert result.report.accounts[0].thrown == {Reason.NO_CATEGORY: 1, Reason.OTHER_CATEGORY: 1}
     assert BOX[0] < result.city.task("calls_fire").lon[0] < BOX[2]
+
+
+def test_a_category_of_no_record_is_zero_in_known_cells(tmp_path):
+    """Newer records of a city: some days nothing of a kind happens, which is no fault of the data."""
+    rows = [["2016-01-01 10:00:00", -73.5, 40.5, kind] for kind in ("Fire", "Fire", "Other")]
+    path = write_csv(tmp_path / "a.csv", rows, ("time", "lon", "lat", "kind"))
+    plan = plan_of(measures=(Measure("", "seen"),), category="kind", categories=("Flood", "Fire"))
+    with pytest.raises(IngestError, match="no record kept has the category 'Flood'; there are Fire"):
+        run(path, plan)
+    days = {"start": "2016-01-01", "stop": "2016-01-02"}
+    made = run(path, replace(plan, cells=("r2c2", "r0c0"), **days))
+    flood, fire = made.city.tasks.values()
+    assert (flood.name, flood.values.shape, flood.nodes) == ("flood", (48, 2, 1), ("r2c2", "r0c0"))
+    assert (flood.values == 0).all() and fire.values.sum() == 2
+    assert made.report.notes == ["no record kept has the category 'Flood', it is zero; there are Fire"]
+    with pytest.raises(IngestError, match="no record is left"):
+        run(path, replace(plan, cells=("r2c2",), categories=("Flood",), **days))
 
 
 def test_zone_ids_of_the_polygons_are_those_of_the_records(tmp_path):
