@@ -125,6 +125,13 @@ def test_times(tmp_path):
     frame = pd.DataFrame({"time": pd.to_datetime(["2016-01-01T10:00:00Z"]), "lon": [-73.5], "lat": [40.5]})
     frame.to_parquet(tmp_path / "e.parquet")
     fails("instants.*times-in utc", tmp_path / "e.parquet")
+    for text, said in (
+        ("2016-01-01T10:00:00+01:00", "carry an offset"),
+        ("soon", "cannot tell"),
+        ("1/2/2016", "can be"),
+    ):
+        frame.assign(time=[text]).to_parquet(tmp_path / "h.parquet")
+        fails(rf"h\.parquet, column 'time': .*{said}", tmp_path / "h.parquet")
     frame.assign(time=[[1]]).to_parquet(tmp_path / "e.parquet")
     fails(r"e\.parquet, column 'time': its type is array<int64>, which is not a time", tmp_path / "e.parquet")
     frame.assign(time=[GOOD[0][0]], lon=[[1]]).to_parquet(tmp_path / "e.parquet")

@@ -4,10 +4,13 @@ import io
 import json
 import zipfile
 from collections import Counter
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from helpers import BOX, SHARED, plan_of, run, slow_cell, values_by_node, write_csv
 from hypothesis import HealthCheck, given, settings
@@ -346,6 +349,52 @@ def test_time_formats(tmp_path):
         assert [when for _, when in values_by_node(task)] == ["2016-01-31T14:00:00", "2016-02-01T00:00:00"]
 
 
+TEXT_TIMES = {  # the same three moments
+    "%m/%d/%Y %I:%M:%S %p": ["03/25/2024 08:15:00 AM", "03/25/2024 02:05:00 PM", "03/26/2024 12:00:00 AM"],
+    "%d.%m.%Y %H:%M": ["25.03.2024 08:15", "25.03.2024 14:05", "26.03.2024 00:00"],
+    "digits": ["202403250815", "202403251405", "202403260000"],
+    "iso": ["2024-03-25T08:15:00", "2024-03-25 14:05", "2024-03-26"],
+    "epoch": ["1711354500", "1711375500", "1711411200"],
+}
+
+
+@pytest.mark.parametrize("kind", [pa.string(), pa.large_string(), pa.dictionary(pa.int32(), pa.string())])
+@pytest.mark.parametrize("way", TEXT_TIMES)
+def test_texts_of_a_parquet_are_times_as_those_of_a_csv_are(tmp_path, way, kind):
+    begun = pa.array([*TEXT_TIMES[way], None, "soon"]).cast(kind)
+    places = {"lon": [-73.5] * 5, "lat": [40.5] * 5}
+    pq.write_table(pa.table({"time": begun, **places}), tmp_path / "a.parquet")
+    made = run(tmp_path / "a.parquet", plan_of(timezone="UTC"))
+    whens = [when for _, when in values_by_node(made.city.task("seen"))]
+    assert whens == ["2024-03-25T08:00:00", "2024-03-25T14:00:00", "2024-03-26T00:00:00"]
+    assert made.report.accounts[0].thrown == {Reason.NO_TIME: 1, Reason.BAD_TIME: 1}
+
+
+@pytest.mark.parametrize("ended", ["moments", "texts", "none"])
+def test_what_shows_how_the_times_of_a_parquet_are_written(tmp_path, ended):
+    """Neither a column of times beside one of texts, nor one that is empty, nor a first file without records."""
+    texts = TEXT_TIMES["%d.%m.%Y %H:%M"]
+    ends = {
+        "moments": pa.array(pd.to_datetime(TEXT_TIMES["iso"], format="ISO8601")),
+        "texts": pa.array(texts),
+        "none": pa.nulls(3, pa.string()),
+    }
+    table = pa.table({"t0": texts, "t1": ends[ended], "x": [-73.5] * 3, "y": [40.5] * 3})
+    files = [tmp_path / "0.parquet", tmp_path / "1.parquet"]
+    pq.write_table(table.slice(0, 0), files[0])
+    pq.write_table(table, files[1])
+    events = (Event("start", "t0", "x", "y"), Event("end", "t1", "x", "y"))
+    made = run(files, plan_of(events=events, measures=(Measure("seen", "start"),)))
+    whens = [when for _, when in values_by_node(made.city.task("seen"))]
+    assert whens == ["2024-03-25T08:00:00", "2024-03-25T14:00:00", "2024-03-26T00:00:00"]
+    assert made.report.accounts[1].thrown == ({Reason.NO_TIME: 3} if ended == "none" else {})
+
+
+def test_a_first_file_without_records_shows_nothing(tmp_path):
+    files = [write_csv(tmp_path / "0.csv", []), write_csv(tmp_path / "1.csv", [["25.03.2024 08:15", -73.5, 40.5]])]
+    assert run(files, plan_of()).report.accounts[0].kept == 1
+
+
 ISO_TIMES = {
     "2016-01-01 10:29:59": "10:00",
     " 2016-01-01 10:30:00\t": "10:30",
@@ -396,6 +445,23 @@ def test_categories_asked_for(tmp_path):
     }
     assert result.report.accounts[0].thrown == {Reason.NO_CATEGORY: 1, Reason.OTHER_CATEGORY: 1}
     assert BOX[0] < result.city.task("calls_fire").lon[0] < BOX[2]
+
+
+def test_a_category_of_no_record_is_zero_in_known_cells(tmp_path):
+    """Newer records of a city: some days nothing of a kind happens, which is no fault of the data."""
+    rows = [["2016-01-01 10:00:00", -73.5, 40.5, kind] for kind in ("Fire", "Fire", "Other")]
+    path = write_csv(tmp_path / "a.csv", rows, ("time", "lon", "lat", "kind"))
+    plan = plan_of(measures=(Measure("", "seen"),), category="kind", categories=("Flood", "Fire"))
+    with pytest.raises(IngestError, match="no record kept has the category 'Flood'; there are Fire"):
+        run(path, plan)
+    days = {"start": "2016-01-01", "stop": "2016-01-02"}
+    made = run(path, replace(plan, cells=("r2c2", "r0c0"), **days))
+    flood, fire = made.city.tasks.values()
+    assert (flood.name, flood.values.shape, flood.nodes) == ("flood", (48, 2, 1), ("r2c2", "r0c0"))
+    assert (flood.values == 0).all() and fire.values.sum() == 2
+    assert made.report.notes == ["no record kept has the category 'Flood', it is zero; there are Fire"]
+    with pytest.raises(IngestError, match="no record is left"):
+        run(path, replace(plan, cells=("r2c2",), categories=("Flood",), **days))
 
 
 def test_zone_ids_of_the_polygons_are_those_of_the_records(tmp_path):

@@ -92,6 +92,17 @@ def test_types_that_differ_by_file(tmp_path):
         events([plain, parquet(tmp_path / "4.parquet", time=aware, **here)])
 
 
+def test_truths_alone_count_as_they_do_beside_numbers(tmp_path):
+    here = {"time": TIMES, "lon": [0.5] * 3, "lat": [0.5] * 3}
+    truths = parquet(tmp_path / "1.parquet", **here, w=[True, False, None])
+    numbers = parquet(tmp_path / "2.parquet", **here, w=[1, 0, None])
+    both = [weighed(files) for files in (truths, [truths, numbers])]
+    assert [hours(made) for made in both] == [{10: 1.0}, {10: 2.0}]
+    assert both[0].report.accounts[0].thrown == {Reason.NO_VALUE: 1}
+    with pytest.raises(IngestError, match=r"column 'time': its type is boolean, which is not a time"):
+        events(parquet(tmp_path / "3.parquet", **here | {"time": [True, False, None]}), time_format="epoch")
+
+
 def test_an_offset_is_not_heeded_where_times_are_local(tmp_path):
     offset = [["2024-04-01T10:10:00+02:00", 0.5, 0.5]]
     plain = write_csv(tmp_path / "a.csv", [["2024-04-01T00:10:00", 0.5, 0.5]] * 3)

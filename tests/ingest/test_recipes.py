@@ -1,5 +1,7 @@
 """The New York and Chicago recipes on hand-made files in the spellings of their years."""
 
+import zipfile
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -135,11 +137,43 @@ def test_nyc_zone_ids_of_today(tmp_path):
     pickup, dropoff = made.report.accounts
     assert pickup.thrown == {Reason.OUTSIDE_PERIOD: 1, Reason.OTHER_END: 1}
     assert dropoff.thrown == {Reason.OUTSIDE_PERIOD: 1, Reason.UNKNOWN_ZONE: 1}
-    with (
-        open_engine(threads=1) as engine,
-        pytest.raises(IngestError, match=r"no column 'pickup_longitude / Start_Lon'.*help"),
-    ):
-        nyc_taxi([tmp_path / "yellow_tripdata_2023-01.parquet"], engine)
+
+
+@pytest.mark.parametrize("extra", [[], ["passenger_count"]])
+def test_nyc_zone_ids_and_coordinates_are_told_apart(tmp_path, extra):
+    """A column that lacks as well does not hide what a user has to know first."""
+    zones = Zones(("East",), ("4",), (None,))  # which are not looked at
+    old = taxi_file(tmp_path, "2016-01")
+    places = [f"{end}_{axis}" for end in ("pickup", "dropoff") for axis in ("longitude", "latitude")]
+    table = pd.read_csv(old).drop(columns=[*places, *extra])
+    neither, today = tmp_path / "neither.csv", tmp_path / "today.parquet"
+    table.to_csv(neither, index=False)
+    table.assign(PULocationID=4, DOLocationID=7).to_parquet(today)
+    with open_engine(threads=1) as engine:
+        with pytest.raises(
+            IngestError, match=r"today.parquet holds zone ids.*\(--zones FILE; in Python zones=\).*fetches"
+        ):
+            nyc_taxi([old, today], engine)
+        with pytest.raises(IngestError, match=r"2016-01.csv holds coordinates, not zone ids: leave out --zones"):
+            nyc_taxi([today, old], engine, zones=zones)
+        with pytest.raises(IngestError, match=r"no column 'pickup_longitude / Start_Lon'.*help"):
+            nyc_taxi([neither], engine)
+
+
+def test_nyc_archives_are_unpacked_once(tmp_path, monkeypatch):
+    opened = []
+
+    class Counted(zipfile.ZipFile):
+        def __init__(self, file, *args):
+            opened.append(file)
+            super().__init__(file, *args)
+
+    with zipfile.ZipFile(tmp_path / "trips.zip", "w") as archive:
+        archive.write(taxi_file(tmp_path, "2016-01"), "yellow_tripdata_2016-01.csv")
+    monkeypatch.setattr(zipfile, "ZipFile", Counted)
+    with open_engine(threads=1) as engine:
+        made = nyc_taxi([tmp_path / "trips.zip"], engine, min_trips=3)
+    assert made.city.task("taxi_pickup").n_steps == 48 * 31 and len(opened) == 1
 
 
 def test_nyc_options_of_a_grid_and_of_zones_do_not_mix(tmp_path):

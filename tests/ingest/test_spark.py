@@ -185,6 +185,15 @@ def test_an_address_may_be_a_pattern(tmp_path, spark):
     assert ingest_events([f"file://{tmp_path}/a*.parquet"], plan_of(), spark).report.accounts[0].kept == 6
 
 
+def test_texts_of_a_parquet_as_times(tmp_path, spark):
+    when = ["03/25/2016 08:15:00 AM", "03/25/2016 2:05:00 PM", "soon"]
+    pq.write_table(pa.table({"time": when, **HERE}), tmp_path / "a.parquet")
+    with open_engine("duckdb", threads=1) as duck:
+        ours = ingest_events([tmp_path / "a.parquet"], plan_of(), duck)
+    assert ours.report.accounts[0].kept == 2
+    same(ours, ingest_events([tmp_path / "a.parquet"], plan_of(), spark))
+
+
 @pytest.mark.parametrize(
     "other", [[0.25, 0.25, 0.25], ["0.25", "x", ""], pa.array([1, 2, 3], pa.int8()), [True, None, False]]
 )
@@ -196,6 +205,15 @@ def test_types_that_differ_by_file(tmp_path, spark, other):
             ours = ingest_events(order, plan, duck)
         same(ours, ingest_events(order, plan, spark))
         same(ours, ingest_events([file.as_uri() for file in order], plan, spark))
+
+
+def test_truths_count_as_they_do_beside_numbers(tmp_path, spark):
+    file = parquet(tmp_path / "1.parquet", w=[True, None, False])
+    plan = plan_of(weights={"w": "w"}, measures=(Measure("seen", "seen", "w"),))
+    with open_engine("duckdb", threads=1) as duck:
+        ours = ingest_events([file], plan, duck)
+    assert ours.city.task("seen").values.sum() == 1 and ours.report.accounts[0].kept == 2
+    same(ours, ingest_events([file], plan, spark))
 
 
 def test_types_that_go_together_nowhere(tmp_path, spark):
@@ -232,12 +250,9 @@ def test_an_address_that_cannot_be_looked_up(spark):
 
 def test_a_file_that_breaks_off(tmp_path, spark):
     path = parquet(tmp_path / "a.parquet")
-    pq.write_table(
-        pa.table(
-            {"time": [f"{n:019d}" for n in range(50_000)], "lon": 1.0 * np.arange(50_000), "lat": np.ones(50_000)}
-        ),
-        path,
-    )
+    count = np.arange(50_000)
+    times = count.astype("datetime64[s]")  # texts would be looked at before Spark is asked
+    pq.write_table(pa.table({"time": times, "lon": 1.0 * count, "lat": np.ones(50_000)}), path)
     content = bytearray(path.read_bytes())
     content[100 : len(content) // 2] = bytes(len(content) // 2 - 100)
     path.write_bytes(bytes(content))

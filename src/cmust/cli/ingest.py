@@ -63,7 +63,10 @@ def events(
     task: Annotated[str, typer.Option(help="Name of the task, and of what is counted.")] = "events",
     category: Annotated[str | None, typer.Option(help="Column of a category: a task for each.")] = None,
     categories: Annotated[
-        str | None, typer.Option(help="Those wanted, separated by commas; all when not given.")
+        str | None,
+        typer.Option(
+            help="Those wanted, separated by commas; all when not given. With --cells-of one of no record is zero."
+        ),
     ] = None,
     weight: Annotated[str | None, typer.Option(help="Column to sum; events are counted when not given.")] = None,
     unit: Annotated[str | None, typer.Option(help="Of the sum or the count.")] = None,

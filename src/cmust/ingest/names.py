@@ -11,9 +11,11 @@ from collections.abc import Iterable
 def slug(text: str) -> str:
     """A task name from any text: ``CRIMINAL DAMAGE`` -> ``criminal_damage``, ``Überfall`` -> ``uberfall``.
 
-    Where letters of other scripts are lost, or nothing is left, it ends with a code of the whole text, the same in
-    every run: ``кража A`` -> ``a_u89977edb``.
+    What is a task name stays as it is. Where letters of other scripts are lost, or nothing is left, it ends with a code
+    of the whole text, the same in every run: ``кража A`` -> ``a_u89977edb``.
     """
+    if re.fullmatch(r"[a-z0-9_]+", text):
+        return text
     plain = "".join(c for c in unicodedata.normalize("NFKD", text).lower() if not unicodedata.combining(c))
     name = re.sub(r"[^a-z0-9]+", "_", plain).strip("_")
     lost = any(c.isalnum() and not c.isascii() for c in plain)
@@ -28,5 +30,5 @@ def renamed(texts: Iterable[str]) -> list[str]:
     return [
         f"task names are of a-z, 0-9 and _: '{text}' is called {slug(text)}"
         for text in texts
-        if re.sub(r"\W+", "_", text.lower()).strip("_") != slug(text)
+        if slug(text) not in (text, re.sub(r"\W+", "_", text.lower()).strip("_"))
     ]

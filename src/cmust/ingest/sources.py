@@ -15,7 +15,7 @@ import shutil
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -41,7 +41,7 @@ class Layout:
         wanted: what the caller calls a column -> its name in these files; what is optional and not there is left out.
         delimiter: between fields; empty for Parquet.
         header: whether the first line of each file names the columns.
-        sample: the first records as texts, for CSV only.
+        sample: wanted column -> its first values, of all columns of a CSV and those of texts in a local Parquet file.
         as_texts: whether the fields of a CSV have to be read as texts, whatever the first records look like.
         blank_lines: how many of them stand before the first line of each file.
     """
@@ -52,18 +52,13 @@ class Layout:
     wanted: dict[str, str]
     delimiter: str = ""
     header: bool = True
-    sample: tuple[tuple[str, ...], ...] = ()
+    sample: dict[str, list[str]] = field(default_factory=dict)
     as_texts: bool = False
     blank_lines: int = 0
 
     def where(self, name: str) -> str:
         """A wanted column and its first file, as messages name them."""
         return f"{self.files[0]}, column '{self.wanted.get(name, name)}'"
-
-    def sample_of(self, name: str) -> list[str]:
-        """The first values of a wanted column, as texts (CSV only)."""
-        at = self.columns.index(self.wanted[name])
-        return [row[at] for row in self.sample if len(row) == len(self.columns)]
 
 
 @dataclass(frozen=True)
@@ -139,7 +134,8 @@ def read_layouts(
         # files with the same columns in the same order are one layout, whatever their first records
         key = (layout.kind, layout.columns, layout.delimiter, layout.header, layout.blank_lines)
         groups.setdefault(key, []).append(file)
-        layouts.setdefault(key, layout)
+        if key not in layouts or not any(layouts[key].sample.values()):  # a file without records shows nothing
+            layouts[key] = layout
     return [replace(layouts[key], files=tuple(group)) for key, group in groups.items()]
 
 
@@ -212,13 +208,31 @@ def _parquet_layout(
 ) -> Layout:
     if "://" in file:
         columns = tuple(head(file))
-    else:
-        try:
-            schema = pq.read_schema(file)
-        except (OSError, pa.ArrowException) as error:
-            raise IngestError(f"{file} is not a readable Parquet file ({error}): get it again") from error
-        columns = tuple(schema.names)
-    return Layout((file,), "parquet", columns, _match(file, required, optional, columns))
+        return Layout((file,), "parquet", columns, _match(file, required, optional, columns))
+    try:
+        with pq.ParquetFile(file) as parquet:
+            columns = tuple(parquet.schema_arrow.names)
+            wanted = _match(file, required, optional, columns)
+            return Layout((file,), "parquet", columns, wanted, sample=_first_texts(parquet, wanted))
+    except (OSError, ValueError, pa.ArrowException) as error:
+        raise IngestError(f"{file} is not a readable Parquet file ({error}): get it again") from error
+
+
+def _first_texts(parquet: pq.ParquetFile, wanted: Mapping[str, str]) -> dict[str, list[str]]:
+    """The first values of the wanted columns that hold texts; nulls are empty ones."""
+    kinds = dict(zip(parquet.schema_arrow.names, parquet.schema_arrow.types, strict=True))
+    texts = {ours: theirs for ours, theirs in wanted.items() if _is_text(kinds[theirs])}
+    if not texts or not parquet.num_row_groups:
+        return {}
+    for batch in parquet.iter_batches(HEAD_LINES, row_groups=[0], columns=list(texts.values())):
+        first = dict(zip(batch.schema.names, batch.columns, strict=True))
+        return {ours: [text or "" for text in first[theirs].to_pylist()] for ours, theirs in texts.items()}
+    return {}
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+    return kind in (pa.string(), pa.large_string(), pa.string_view())
 
 
 def _csv_layout(
@@ -249,7 +263,7 @@ def _csv_layout(
                 "or give the delimiter"
             )
         wanted = _match(file, required, optional, names)
-        sample = _texts(tables[fitting[0]])
+        sample = _first_values(tables[fitting[0]], names, wanted)
         return Layout((file,), "csv", tuple(names), wanted, fitting[0], False, sample, blank_lines=blank)
     headers = {mark: [name.strip() for name in rows[0]] for mark, rows in tables.items()}
     fits = (
@@ -262,7 +276,8 @@ def _csv_layout(
     columns = _unique(header + _extra_fields(rows, len(header)))
     if double := next((name for name in wanted.values() if name not in columns), None):
         raise IngestError(f"{file} has two columns '{double}', but for upper and lower case: rename one of them")
-    return Layout((file,), "csv", tuple(columns), wanted, mark, True, _texts(rows[1:]), blank_lines=blank)
+    sample = _first_values(rows[1:], columns, wanted)
+    return Layout((file,), "csv", tuple(columns), wanted, mark, True, sample, blank_lines=blank)
 
 
 def _extra_fields(rows: list[list[str]], width: int) -> list[str]:
@@ -283,8 +298,9 @@ def _unique(names: list[str]) -> list[str]:
     return out
 
 
-def _texts(rows: list[list[str]]) -> tuple[tuple[str, ...], ...]:
-    return tuple(tuple(row) for row in rows)
+def _first_values(rows: list[list[str]], columns: list[str], wanted: Mapping[str, str]) -> dict[str, list[str]]:
+    whole = [row for row in rows if len(row) == len(columns)]
+    return {ours: [row[columns.index(theirs)] for row in whole] for ours, theirs in wanted.items()}
 
 
 def _match(

@@ -52,15 +52,13 @@ def detect(values: Sequence[str], where: str) -> str:
     """The format that reads the given texts: ``iso``, ``epoch``, ``epoch-ms`` or a ``strptime`` pattern.
 
     Args:
-        values: the first values of the column; empty ones are passed over.
+        values: the first values of the column, one or more, none blank.
         where: column and file, for messages.
 
     Raises:
         IngestError: no format reads half of them, or month and day cannot be told apart.
     """
-    texts = [value.strip() for value in values if value.strip()]
-    if not texts:
-        return ISO  # nothing to read: every record is thrown away as having no time
+    texts = [value.strip() for value in values]
     enough = 0.5 * len(texts)  # the others are thrown away and counted
     if sum(_ISO_TEXT.fullmatch(text) is not None or reads(text, PLAIN) for text in texts) >= enough:
         return ISO

@@ -62,18 +62,18 @@ def _are_epochs(engine: Engine, layout: Layout, names: list[str], given: str | N
 
 
 def time_pattern(layout: Layout, names: list[str], given: str | None, utc: bool) -> str:
-    """The time format of a layout: as given, or as its first records show.
+    """The time format of a layout's texts: as given, or as its first records show; ISO where they show nothing.
 
     Raises:
         IngestError: it cannot be told, or the times carry an offset although they are said to be local.
     """
     if given is not None:
         return timeformats.check_format(given)
-    if layout.kind == "parquet":
-        return timeformats.ISO
     patterns = set()
     for name in names:
-        values = layout.sample_of(name)
+        values = [value for value in layout.sample.get(name, []) if value.strip()]
+        if not values:
+            continue  # empty, or no texts: another column may tell
         where = layout.where(name)
         pattern = timeformats.detect(values, where)
         patterns.add(pattern)
@@ -87,7 +87,7 @@ def time_pattern(layout: Layout, names: list[str], given: str | None, utc: bool)
             f"{layout.files[0]}: the time columns are written differently ({', '.join(sorted(patterns))}): "
             f"write them alike, or {timeformats.GIVE_FORMAT}"
         )
-    return patterns.pop()
+    return patterns.pop() if patterns else timeformats.ISO
 
 
 def plain_columns(layout: Layout, times: Sequence[str], numbers: Sequence[str], pattern: str) -> dict[str, str]:
@@ -110,7 +110,7 @@ def plain_columns(layout: Layout, times: Sequence[str], numbers: Sequence[str], 
 
 
 def _all(layout: Layout, name: str, holds: Callable[[str], bool]) -> bool:
-    values = [value for value in layout.sample_of(name) if value]
+    values = [value for value in layout.sample[name] if value]
     return bool(values) and all(holds(value) for value in values)
 
 
@@ -134,7 +134,7 @@ def seconds(engine: Engine, column: Any, pattern: str, utc: bool, where: str) ->
                 f"{where}: it holds instants ({kind}), not local wall-clock times: write local ones, or {SAY_UTC}"
             )
         return _whole_seconds(column.cast("timestamp"))
-    if kind.is_numeric() or pattern in timeformats.EPOCHS:
+    if kind.is_numeric() or (kind.is_string() and pattern in timeformats.EPOCHS):
         if pattern not in timeformats.EPOCHS:
             raise IngestError(
                 f"{where}: it holds numbers ({kind}), not times: write it as times, or {timeformats.GIVE_FORMAT}"
@@ -155,7 +155,8 @@ def seconds(engine: Engine, column: Any, pattern: str, utc: bool, where: str) ->
 def number(engine: Engine, column: Any, where: str) -> Any:
     """A float64, null where it is none; it may be infinite, which every comparison takes as far too large.
 
-    ``where`` is the column and its file, for messages.
+    A truth is 1 or 0, as the engines have it where other files hold numbers. ``where`` is the column and its file, for
+    messages.
 
     Raises:
         IngestError: the column holds neither numbers nor texts.
@@ -165,7 +166,7 @@ def number(engine: Engine, column: Any, where: str) -> Any:
         return _no_nan(engine.text_to_number(column))
     if kind.is_floating():
         return _no_nan(column.cast("float64"))
-    if kind.is_numeric():
+    if kind.is_numeric() or kind.is_boolean():
         return column.cast("float64")
     raise IngestError(
         f"{where}: its type is {kind}, which is not a number: write it as numbers, or name another column"

@@ -87,18 +87,25 @@ def lay_out(
             about = measure.description or category
             tasks[name] = Task(name, numbers, unit=unit, kind=measure.kind, description=about, **shared)
     report.notes += renamed(category for _, category, _ in labels if category)
+    for number, category, _ in labels:
+        if number < 0:
+            there = ", ".join(sorted(categories))
+            report.notes.append(f"no record kept has the category '{category}', it is zero; there are {there}")
     if skipped.any():
         report.notes.append(f"{int(skipped.sum())} steps from {time[skipped][0]} on do not exist on the clock: missing")
     return City(plan.name, tasks, timezone=plan.timezone, source=plan.source, description=plan.description)
 
 
 def _labels(plan: EventPlan, categories: list[str]) -> list[tuple[int, str, str]]:
-    """Numbers of the categories, their names and the task names they make, in the order asked for, else by name."""
+    """Numbers of the categories, their names and the task names they make, in the order asked for, else by name.
+
+    In cells that are known beforehand a category asked for may be one of no record: its number is -1.
+    """
     if plan.category is None:
         return [(0, "", "")]
     wanted = list(plan.categories) or sorted(categories)
     missing = [name for name in wanted if name not in categories]
-    if missing:
+    if missing and plan.cells is None:
         raise IngestError(f"no record kept has the category '{missing[0]}'; there are {', '.join(sorted(categories))}")
     called: dict[str, str] = {}
     for name in wanted:
@@ -107,7 +114,7 @@ def _labels(plan: EventPlan, categories: list[str]) -> list[tuple[int, str, str]
                 f"the categories '{twin}' and '{name}' would both be the task '{slug(name)}': ask for one of them only "
                 "(--categories; in Python categories=), or write both alike in the records"
             )
-    return [(categories.index(name), name, label) for label, name in called.items()]
+    return [(-1 if name in missing else categories.index(name), name, label) for label, name in called.items()]
 
 
 def _check_caught(plan: EventPlan, accounts: dict[str, Account]) -> None:

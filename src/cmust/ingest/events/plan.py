@@ -65,7 +65,8 @@ class EventPlan:
         interval: seconds.
         weights: weight name -> column.
         category: column; a task per category and measure.
-        categories: those wanted; all that are found when empty.
+        categories: those wanted; all that are found when empty. One of no record is refused, or zero everywhere where
+            ``cells`` are named.
         utc: whether the records' times are UTC, or else local wall-clock time; None: epochs are UTC, all others local.
         time_format: see :mod:`cmust.ingest.timeformats`; found out when None.
         start: first local time that counts; the first found when None.

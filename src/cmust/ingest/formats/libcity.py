@@ -72,6 +72,7 @@ def import_libcity(source: Path, settings: ImportSettings) -> Imported:
     names = task_names(files.columns, str(source))
     notes += renamed(files.columns)
     own = files.own.get("tasks", {})
+    columns = list(zip(names, files.columns, strict=True))
     readings = Readings(
         source=f"LibCity data set {source.resolve().name}",
         time=time,
@@ -80,8 +81,8 @@ def import_libcity(source: Path, settings: ImportSettings) -> Imported:
         values={name: values[:, :, column].copy() for column, name in enumerate(names)},
         places=places,
         notes=tuple(notes),
-        kinds={name: own[name]["kind"] for name in names if name in own},
-        units={name: own[name]["unit"] for name in names if name in own},
+        kinds={name: own[column]["kind"] for name, column in columns if column in own},
+        units={name: own[column]["unit"] for name, column in columns if column in own},
         synthetic=files.own.get("synthetic", False),
     )
     return assemble(readings, settings)

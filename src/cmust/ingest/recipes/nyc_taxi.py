@@ -22,9 +22,11 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from cmust.errors import IngestError
 from cmust.ingest.engine import Engine, Progress
 from cmust.ingest.events import Event, EventPlan, Ingested, Measure, ingest_events
 from cmust.ingest.places import Box, Grid, Zones
+from cmust.ingest.sources import Reading, read_layouts
 
 TIMEZONE = "America/New_York"
 BOX: Box = (-74.03, 40.69, -73.91, 40.88)
@@ -36,9 +38,11 @@ INTERVAL = 1800
 PICKUP_TIME = ("tpep_pickup_datetime", "pickup_datetime", "Trip_Pickup_DateTime")
 DROPOFF_TIME = ("tpep_dropoff_datetime", "dropoff_datetime", "Trip_Dropoff_DateTime")
 PASSENGERS = ("passenger_count", "Passenger_Count")
-PICKUP = Event("pickup", PICKUP_TIME, ("pickup_longitude", "Start_Lon"), ("pickup_latitude", "Start_Lat"))
+PICKUP_LON = ("pickup_longitude", "Start_Lon")
+PICKUP_ID = ("PULocationID", "pulocationid")
+PICKUP = Event("pickup", PICKUP_TIME, PICKUP_LON, ("pickup_latitude", "Start_Lat"))
 DROPOFF = Event("dropoff", DROPOFF_TIME, ("dropoff_longitude", "End_Lon"), ("dropoff_latitude", "End_Lat"))
-PICKUP_ZONE = Event("pickup", PICKUP_TIME, zone=("PULocationID", "pulocationid"))
+PICKUP_ZONE = Event("pickup", PICKUP_TIME, zone=PICKUP_ID)
 DROPOFF_ZONE = Event("dropoff", DROPOFF_TIME, zone=("DOLocationID", "dolocationid"))
 
 MEASURES = (
@@ -81,9 +85,12 @@ def nyc_taxi(
         progress: told how far it is.
 
     Raises:
-        IngestError: see :func:`cmust.ingest.events.ingest_events`.
+        IngestError: the files hold zone ids and no zones are given, or coordinates and zones are; see also
+            :func:`cmust.ingest.events.ingest_events`.
     """
-    named_start, named_stop = months_of([Path(file).name for file in engine.expand(inputs)])
+    files = engine.expand(inputs)
+    _check_places(files, engine, zones)
+    named_start, named_stop = months_of([Path(file).name for file in files])
     plan = EventPlan(
         name="nyc-taxi",
         events=(PICKUP, DROPOFF) if zones is None else (PICKUP_ZONE, DROPOFF_ZONE),
@@ -100,7 +107,24 @@ def nyc_taxi(
         source="NYC Taxi and Limousine Commission, yellow taxi trip records",
         description="Yellow taxi trips and their passengers, after Appendix C.1",
     )
-    return ingest_events(inputs, plan, engine, progress=progress)
+    return ingest_events(files, plan, engine, progress=progress)
+
+
+def _check_places(files: Sequence[str], engine: Engine, zones: Zones | None) -> None:
+    """Refuse files that hold zone ids where coordinates are needed, or coordinates where zone ids are."""
+    places = {"lon": PICKUP_LON, "zone": PICKUP_ID}
+    for layout in read_layouts(files, {"time": PICKUP_TIME}, Reading(), engine.head, optional=places):
+        held = places.keys() & layout.wanted.keys()
+        if zones is None and held == {"zone"}:
+            raise IngestError(
+                f"{layout.files[0]} holds zone ids, not coordinates: give the taxi zones (--zones FILE; in Python "
+                "zones=); `cmust download nyc-taxi` fetches them, as taxi_zones.zip"
+            )
+        if zones is not None and held == {"lon"}:
+            raise IngestError(
+                f"{layout.files[0]} holds coordinates, not zone ids: leave out --zones (in Python zones=), or have "
+                "`cmust ingest trips --zones` look up in which zone they are"
+            )
 
 
 def months_of(names: Sequence[str]) -> tuple[str | None, str | None]:
