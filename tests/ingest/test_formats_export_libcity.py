@@ -111,6 +111,11 @@ def test_missing_values_by_the_stated_rule(tmp_path: Path) -> None:
         (City("c", {"a": make_task("a"), "b": make_task("b", time=TIME + 1800)}), "NYC", "'a' and 'b' differ in nodes"),
         (City("c", {"a": make_task("a"), "b": make_task("b", lat=LAT + 1)}), "NYC", "'a' and 'b' differ in nodes"),
         (City("c", {"a": make_task("a", nodes=("NA", "b", "c"))}), "NYC", "node name 'NA' reads as missing"),
+        (
+            City("c", {"a": make_task("a", 2), "a_in": make_task("a_in")}),
+            "NYC",
+            "two columns would be called 'a_in'",
+        ),
         (CITY, "New York", "'New York' cannot name a LibCity data set"),
     ],
 )

@@ -79,11 +79,15 @@ def export_libcity(
             f"neighbours is {neighbours}, it has to be from 0 to {shared.n_nodes - 1}, the number of other nodes"
         )
     notes = check_missing(city, missing)
-    columns = {
-        task.name if task.n_channels == 1 else f"{task.name}_{channel}": fill(task.values[:, :, at], missing)
-        for task in city.tasks.values()
-        for at, channel in enumerate(task.channels)
-    }
+    columns: dict[str, npt.NDArray[np.float32]] = {}
+    for task in city.tasks.values():
+        for at, channel in enumerate(task.channels):
+            column = task.name if task.n_channels == 1 else f"{task.name}_{channel}"
+            if column in columns:
+                raise IngestError(
+                    f"two columns would be called '{column}', one of task '{task.name}': rename that task"
+                )
+            columns[column] = fill(task.values[:, :, at], missing)
     say = progress or (lambda _: None)
     with atomic_folder(target) as folder:
         say(f"{name}.geo, {shared.n_nodes} nodes")
