@@ -21,7 +21,7 @@ from cmust.origins import unseen_origins
 from cmust.rolling import Phase, Star, Trainer
 from cmust.run import Run
 from cmust.training import make_fabric
-from tests.continual.conftest import CUT, old_city, snapshot, whole_city
+from tests.continual.conftest import old_city, snapshot, whole_city
 from tests.rolling.tiny import tiny_city, tiny_fit, tiny_settings, tiny_task
 
 CPU = {"accelerator": "cpu"}
@@ -458,7 +458,3 @@ def test_one_process(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
                 doing()
     with pytest.raises(ConfigError, match="one process"):
         Forecaster.load(run).adapt(city_of(), "bikes", **CPU)
-
-
-def test_the_city_is_cut_where_the_run_was() -> None:
-    assert old_city().tasks["trips"].time[-1] < np.datetime64(CUT)
