@@ -226,6 +226,14 @@ def test_new_places_below_zero_are_like_a_task_with_levels(run: Path) -> None:
     assert np.isfinite(loaded.predict(city, "north").values).all()
 
 
+def test_the_prompt_begins_as_the_seed_says(run: Path) -> None:
+    """At a rate that moves nothing it stays what it was made as."""
+    still = {"train": "prompt", "refine_epochs": 1, "rate": 1e-30, **CPU}
+    before = Forecaster.load(run)
+    zero, one = (before.adapt(city_of(), "bikes", seed=seed, **still).tasks["bikes"].head.prompt for seed in (0, 1))
+    assert not torch.allclose(zero.project.weight, one.project.weight, atol=1e-3)
+
+
 def test_new_places_start_from_the_known_task_and_move_on(run: Path) -> None:
     before = Forecaster.load(run)
     known, frozen = before.tasks["trips"].trunk.state_dict(), before.star.frozen
