@@ -8,6 +8,7 @@ import pytest
 
 from cmust import Forecaster, evaluate
 from cmust.errors import ConfigError
+from cmust.evaluation import Pictures
 from cmust.naive import NAIVE
 from cmust.windows import make_windows
 from tests.rolling.tiny import small_city, tiny_fit
@@ -69,6 +70,17 @@ def test_pictures_hold_truth_and_the_forecasts_of_those_times(run: Path) -> None
                 np.testing.assert_allclose(arrays[key][row], expected, rtol=1e-4, atol=1e-4)
             else:
                 assert np.isnan(arrays[key][row]).all()
+
+
+def test_pictures_of_more_steps_than_there_are_begin_with_the_part_and_have_its_gaps(run: Path) -> None:
+    windows = make_windows(small_city(), run.name, 4, 3)["visits"]
+    starts = windows.split.starts["test"]
+    windows.valid[int(starts[0]) + 5, 1] = False  # filled, but never seen
+    arrays = Pictures(windows, starts, 1000).arrays()
+    assert arrays["steps"] == slice(int(starts[0]) + 4, int(starts[-1]) + 7)
+    assert np.isnan(arrays["truth"][1, 1])
+    np.testing.assert_array_equal(~np.isnan(arrays["truth"]), windows.valid[arrays["steps"], :, 0])
+    assert arrays["truth"].shape == arrays["forecast_last"].shape == (len(starts) + 2, windows.n_nodes)
 
 
 def test_progress_and_subset_of_the_city(run: Path) -> None:

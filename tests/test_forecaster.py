@@ -12,6 +12,7 @@ import xarray as xr
 from cmust import Forecaster
 from cmust.city import City
 from cmust.errors import CityError, ConfigError, RunError
+from cmust.recent import recent_steps
 from cmust.windows import make_windows
 from tests.rolling.tiny import START, tiny_city, tiny_fit, tiny_settings, tiny_task
 
@@ -108,6 +109,14 @@ def test_only_the_last_steps_matter_and_nothing_later(forecaster: Forecaster) ->
     recent[59] += 5
     moved = forecaster.predict(city.with_task(replace(city.tasks["trips"], values=recent)), "trips", at=at)
     assert not np.allclose(moved, whole, atol=1e-4)
+
+
+def test_recent_steps_hold_nothing_from_the_asked_time_on() -> None:
+    task = two_tasks().tasks["trips"]
+    recent = recent_steps(task, START + 60 * STEP, 4, 3).task
+    assert recent.time.tolist() == task.time[56:63].tolist()
+    np.testing.assert_array_equal(recent.values[:4], task.values[56:60])
+    assert np.isnan(recent.values[4:]).all() and len(recent.values) == 7
 
 
 def test_missing_inputs_are_filled_by_the_average(forecaster: Forecaster) -> None:

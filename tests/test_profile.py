@@ -52,6 +52,32 @@ def test_profile_equals_a_slow_loop(half_life: float) -> None:
     np.testing.assert_allclose(profile.training[-WEEK:][known], before[known], rtol=1e-5)
 
 
+def test_every_training_week_is_foretold_by_others_the_first_three_by_later_ones() -> None:
+    task = tiny_task(steps=9 * WEEK, nodes=2, missing=0)
+    windows = make_windows(tiny_city(task), "purged", 4, 3)["trips"]
+    steps = windows.split.train_steps
+    weeks = -(-steps // WEEK)
+    assert weeks == 7
+    profile = make_profile(windows, task.time, task.interval, Shape(1.5, smooth=False))
+    for back in range(weeks):  # weeks before the last one; the nearest other week has age 0
+        later = back > weeks - 4
+        others = list(range(back - 1, -1, -1)) if later else list(range(back + 1, weeks))
+        expected = slow(task.values, steps, others, list(range(len(others))), 1.5)
+        begin = steps - (back + 1) * WEEK
+        found = profile.training[max(begin, 0) : begin + WEEK]
+        expected = expected[WEEK - len(found) :]
+        np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+def test_a_smooth_profile_has_half_of_a_slot_and_a_quarter_of_either_neighbour() -> None:
+    task = tiny_task(steps=9 * WEEK, nodes=1, missing=0)
+    values = np.full_like(task.values, 8.0)
+    values[30::WEEK] = 12.0
+    windows = make_windows(tiny_city(replace(task, values=values)), "purged", 4, 3)["trips"]
+    table = make_profile(windows, task.time, task.interval, Shape(3.0, smooth=True)).table[:, 0, 0]
+    assert table[28:33].tolist() == pytest.approx([8, 9, 10, 9, 8])
+
+
 def test_a_training_week_never_sees_itself() -> None:
     task = tiny_task(steps=9 * WEEK, nodes=2, missing=0)
     windows = make_windows(tiny_city(task), "purged", 4, 3)["trips"]
@@ -77,6 +103,30 @@ def test_validation_chooses_and_the_test_part_does_not() -> None:
     again, after = shaped(windows, task.time, task.interval)
     assert shape == again
     assert torch.equal(before.profile, after.profile)
+
+
+def test_what_is_missing_has_no_say_in_the_choice() -> None:
+    """A growing task, five of six steps of whose validation part are filled as if it had never grown."""
+    task = tiny_task(steps=9 * WEEK, nodes=2, missing=0)
+    growing = task.values * np.exp(np.arange(len(task.values)) / (2 * WEEK))[:, None, None].astype(np.float32)
+    windows = make_windows(tiny_city(replace(task, values=growing)), "purged", 4, 3)["trips"]
+    starts = windows.split.starts["validation"]
+    steps = np.arange(int(starts[0]) + 4, int(starts[-1]) + 7)
+    gaps = steps[steps % 6 > 0]
+    flat = make_profile(windows, task.time, task.interval, Shape(math.inf, smooth=True)).table
+    windows.valid[gaps] = False
+    windows.values[gaps] = torch.from_numpy(flat[gaps % WEEK])
+    assert choose_shape(windows, task.time, task.interval, leveled=False).half_life == 1.5
+
+
+def test_where_no_training_week_knows_a_slot_the_weekly_average_stands_in() -> None:
+    task = tiny_task(steps=108, nodes=2, missing=0)
+    windows = make_windows(tiny_city(task), "purged", 4, 3)["trips"]
+    steps = windows.split.train_steps
+    unknown = slice(steps + 1, WEEK - 1)  # their neighbours are unknown, too
+    assert 70 < steps < 78
+    _, seen = shaped(windows, task.time, task.interval)
+    assert torch.equal(seen.profile[unknown], windows.average[unknown]) and seen.profile[unknown].all()
 
 
 def test_a_task_that_goes_below_zero_has_no_level() -> None:

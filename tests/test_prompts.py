@@ -8,7 +8,7 @@ import torch
 
 from cmust.heads import make_head
 from cmust.model import model_config
-from cmust.prompts import FreePrompt, NoPrompt, SummaryPrompt, sample_day, train_autoencoder
+from cmust.prompts import Convergence, FreePrompt, NoPrompt, SummaryPrompt, sample_day, train_autoencoder
 from cmust.windows import make_windows
 from tests.rolling.tiny import SIZES, tiny_city, tiny_task
 
@@ -47,6 +47,19 @@ def test_autoencoder_reconstructs(trained) -> None:
     assert convergence.end == pytest.approx(error, rel=0.1)
     assert 100 <= convergence.steps <= 3000
     assert not any(parameter.requires_grad for parameter in network.parameters())
+
+
+def test_it_learns_until_a_hundred_steps_help_by_less_than_a_thousandth() -> None:
+    days = torch.randn(6, 8, generator=torch.Generator().manual_seed(0))
+
+    def until(most: int) -> Convergence:
+        torch.manual_seed(0)
+        return train_autoencoder(days, max_steps=most)[1]
+
+    steps = until(3000).steps
+    assert 300 <= steps < 3000 and steps % 100 == 0
+    before, last, end = (until(steps - fewer).end for fewer in (200, 100, 0))
+    assert 1 - end / last < 1e-3 <= 1 - last / before
 
 
 def test_days_of_nodes_first_seen_later_are_summarised_too(trained) -> None:

@@ -260,12 +260,14 @@ def test_missing_targets_count_neither_in_loss_nor_in_filling() -> None:
 
 def test_moving_to_a_device_keeps_everything() -> None:
     windows = make_windows(tiny_city(), "purged", T, F)["trips"]
-    moved = windows.to(torch.device("cpu"))
-    assert isinstance(moved, Windows)
-    starts = windows.split.starts["train"][:5]
-    for one, two in zip(windows.inputs(starts), moved.inputs(starts), strict=True):
-        assert torch.equal(one, two)
-    assert moved.split.train_steps == windows.split.train_steps
+    for before in (windows, replace(windows, profile=windows.average + 1)):
+        moved = before.to(torch.device("cpu"))
+        assert isinstance(moved, Windows)
+        starts = before.split.starts["train"][:5]
+        for one, two in zip(before.inputs(starts), moved.inputs(starts), strict=True):
+            assert torch.equal(one, two)
+        assert moved.split.train_steps == before.split.train_steps
+        assert torch.equal(moved.average, before.average) and torch.equal(moved.scaler.std, before.scaler.std)
 
 
 def test_places_on_one_line_of_longitude_are_not_told_apart_by_rounding() -> None:

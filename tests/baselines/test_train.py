@@ -47,7 +47,10 @@ class StopsAfter:
 def test_a_system_learns_and_resumes_to_the_same_scores(tmp_path: Path) -> None:
     city = small_city()
     settings = {**WINDOWS, "start_epochs": 8, "batch_size": 16, "rate": 5e-3}
-    done = train("stid", city, tmp_path / "peace", ["trips"], **settings)
+    torch.manual_seed(99)  # what was drawn before does not matter
+    assert train("stid", city, tmp_path / "peace", ["trips"], **settings, scored=False)["tasks"] == {}
+    # What is scored are the weights that were kept, as they forecast outside of training.
+    done = train("stid", city, tmp_path / "peace", ["trips"], **settings, watcher=StopsAfter(0))
     scores = done["tasks"]["trips"]["systems"]
     assert set(scores) == {"stid", *NAIVE}
     assert scores["stid"]["plain"]["mae"] < 0.9 * scores["last_value"]["plain"]["mae"]
@@ -217,6 +220,29 @@ def test_every_system_goes_from_a_city_to_scores(name: str, tmp_path: Path) -> N
         stages = len({json.loads(line)["phase"] for line in (tmp_path / "history.jsonl").read_text().splitlines()})
         assert done["cost"]["updates"] == stages == (2 if name in ("step", "promptst", "unist") else 1)
     assert (done["language"] or "").startswith("random") == (name == "unitime")
+
+
+class LastValue(nn.Module):
+    """Forecasts the last value that it sees."""
+
+    def __init__(self, scene: Scene) -> None:
+        super().__init__()
+        self.scene, self.nothing = scene, nn.Parameter(torch.zeros(1))
+
+    def forward(self, seen: Glimpse) -> Tensor:
+        return seen.values[:, -1:].expand(-1, self.scene.horizon, -1, -1) + 0 * self.nothing
+
+
+@pytest.mark.parametrize("name", ["step", "mtgnn"])  # with a week of history, and without
+def test_a_system_that_repeats_the_last_value_scores_as_it_does(name: str, tmp_path: Path, monkeypatch) -> None:
+    module = SimpleNamespace(make=LastValue, TRAINING={"rate": 1e-30})
+    monkeypatch.setattr(System, "module", property(lambda self: module))
+    city = tiny_city(*(tiny_task(task, steps=200) for task in ("trips", "visits")))
+    quick = {"start_epochs": 1, "updates_per_epoch": 1, "batch_size": 16}
+    done = train(name, city, tmp_path, ["trips", "visits"], **WINDOWS, **quick)
+    for told in done["tasks"].values():
+        for kind, score in told["systems"]["last_value"]["plain"].items():
+            assert told["systems"][name]["plain"][kind] == pytest.approx(score, rel=1e-4)
 
 
 def test_options_of_a_network_are_checked(tmp_path: Path) -> None:

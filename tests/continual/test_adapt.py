@@ -21,7 +21,7 @@ from cmust.origins import unseen_origins
 from cmust.rolling import Phase, Star, Trainer
 from cmust.run import Run
 from cmust.training import make_fabric
-from tests.continual.conftest import CUT, old_city, snapshot, whole_city
+from tests.continual.conftest import old_city, snapshot, whole_city
 from tests.rolling.tiny import tiny_city, tiny_fit, tiny_settings, tiny_task
 
 CPU = {"accelerator": "cpu"}
@@ -224,6 +224,14 @@ def test_new_places_below_zero_are_like_a_task_with_levels(run: Path) -> None:
     loaded = Forecaster.load(run)
     assert loaded.tasks["north"].head.level is not None
     assert np.isfinite(loaded.predict(city, "north").values).all()
+
+
+def test_the_prompt_begins_as_the_seed_says(run: Path) -> None:
+    """At a rate that moves nothing it stays what it was made as."""
+    still = {"train": "prompt", "refine_epochs": 1, "rate": 1e-30, **CPU}
+    before = Forecaster.load(run)
+    zero, one = (before.adapt(city_of(), "bikes", seed=seed, **still).tasks["bikes"].head.prompt for seed in (0, 1))
+    assert not torch.allclose(zero.project.weight, one.project.weight, atol=1e-3)
 
 
 def test_new_places_start_from_the_known_task_and_move_on(run: Path) -> None:
@@ -458,7 +466,3 @@ def test_one_process(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
                 doing()
     with pytest.raises(ConfigError, match="one process"):
         Forecaster.load(run).adapt(city_of(), "bikes", **CPU)
-
-
-def test_the_city_is_cut_where_the_run_was() -> None:
-    assert old_city().tasks["trips"].time[-1] < np.datetime64(CUT)

@@ -11,10 +11,11 @@ import torch
 
 from cmust import Forecaster, adapt, evaluate, update
 from cmust.city import City
-from cmust.continual.update import Update, _grow, _revised
+from cmust.continual.update import Update, _complete, _grow, _revised
 from cmust.continual.versions import list_versions, use_version
 from cmust.errors import CityError, ConfigError, RunError
 from cmust.run import Run
+from cmust.task_model import TaskModel
 from tests.continual.conftest import CUT, old_city, snapshot, whole_city
 from tests.continual.test_adapt import Interrupts, all_forecasts
 from tests.rolling.tiny import tiny_city, tiny_fit, tiny_settings, tiny_task
@@ -149,12 +150,22 @@ def test_only_a_new_profile(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
     scores = iter([2.0, 1.0, 1.5] * 2)
     record = {"from": "2024-03-18T00:00:00", "until": "2024-03-25T00:00:00", "windows": 9, "masked_mae": None}
-    monkeypatch.setattr(module, "window_scores", lambda *_: {**record, "plain_mae": next(scores)})
+    judged: list[np.ndarray] = []
+
+    def score(model: TaskModel, *_: object) -> dict:
+        judged.append(model.average)
+        return {**record, "plain_mae": next(scores)}
+
+    monkeypatch.setattr(module, "window_scores", score)
     before = Forecaster.load(run)
     assert update(run, whole_city(), **CPU).version == 2
     after = Forecaster.load(run)
-    for name, model in after.tasks.items():
-        old = before.tasks[name]
+    for number, (name, model) in enumerate(after.tasks.items()):
+        old, values = before.tasks[name], whole_city().tasks[name].values
+        # What is judged on the fresh days, 276 to 336, has not seen them; what is kept has.
+        for table, steps in ((judged[3 * number + 1], 276), (judged[3 * number + 2], 276), (model.average, 336)):
+            for slot in (23, 24, 40):  # of the week; 275 and 276 are the first two
+                np.testing.assert_allclose(table[slot], np.nanmean(values[slot:steps:84], axis=0), rtol=1e-5)
         for key, weight in model.trunk.state_dict().items():
             assert torch.equal(weight, old.trunk.state_dict()[key])
         assert model.about["trained_until"] == old.about["trained_until"] < model.about["seen"]["until"]
@@ -221,6 +232,29 @@ def test_zeros_do_not_judge_where_the_loss_leaves_them_out(trained: Path) -> Non
     masked = replace(before, config=before.config.model_copy(update={"loss": "masked_mae"}))
     with pytest.raises(CityError, match="only zeros, which its loss leaves out, or gaps from 2024-03-22T00:00:00 to"):
         _grow(masked, city, "trips", before.training)
+
+
+def test_a_task_grows_at_its_own_scale_with_the_power_of_its_new_profile(trained: Path) -> None:
+    before = Forecaster.load(trained)
+    head = before.tasks["trips"].head
+    head.power.fill_(0.33)  # none that is chosen from
+    grown = _grow(before, whole_city(), "trips", before.training)
+    assert grown.shape is not None and grown.head.power.item() == grown.shape.power
+    assert head.power.item() == pytest.approx(0.33)
+    assert torch.equal(grown.windows.scaler.mean, head.mean) and torch.equal(grown.windows.scaler.std, head.std)
+
+
+def test_of_a_task_only_the_layers_that_the_common_weights_lack_are_taken(trained: Path) -> None:
+    before = Forecaster.load(trained)
+    assert before.star is not None
+    weights = before.star.weights
+    lacking = [name for name in weights if name.startswith("fusion.")]
+    star = replace(before.star, weights={name: weight for name, weight in weights.items() if name not in lacking})
+    own = before.tasks["trips"].trunk.state_dict()
+    assert any(not torch.equal(own[name], weights[name]) for name in star.weights)
+    found = _complete(replace(before, star=star), ["trips"]).weights
+    for name in weights:
+        assert torch.equal(found[name], own[name] if name in lacking else weights[name])
 
 
 def test_the_windows_that_validation_takes_judge(trained: Path) -> None:

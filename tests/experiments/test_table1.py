@@ -248,6 +248,9 @@ def test_minutes_become_updates() -> None:
     changes = fit_into(60, parts, {"start_epochs": 20, "refine_epochs": 10}, batches=200)
     assert changes == {"start_epochs": 10, "refine_epochs": 5, "updates_per_epoch": 30, "patience": 10}
     assert fit_into(0.1, parts, {"start_epochs": 20, "refine_epochs": 10}, 9)["updates_per_epoch"] == 1
+    # An epoch is never more than a whole pass: two of them, 0.25 s each, leave 0.1 s over that go unused.
+    changes = fit_into(0.6, [Part("start_epochs", Pace(0.01, 0.05))], {"start_epochs": 1}, batches=20)
+    assert changes == {"start_epochs": 2, "updates_per_epoch": 20, "patience": 2}
 
 
 def test_how_far_the_validation_error_fell(tmp_path: Path) -> None:
@@ -310,18 +313,26 @@ def test_a_budget_is_settled_once(tmp_path: Path) -> None:
     def never(folder: Path, batch: int) -> list[Part]:
         raise AssertionError
 
-    training = {"start_epochs": 100, "milestones": (), "batch_size": 16}
-    settled = Budget.parse("minutes 0.5").settle(tmp_path, 2, training, lambda: 200, probe)
+    training = {"start_epochs": 100, "milestones": (30,), "batch_size": 16}
+    settled = Budget.parse("minutes 0.5").settle(tmp_path, 2, training, lambda: 201, probe)
     # 45 s are 90 updates of half a second with batches of 16, 360 with batches of 4, the smallest.
     assert tried == [16, 4] and settled["training"]["batch_size"] == 4
     assert settled["seconds"] == 60 and settled["training"]["start_epochs"] == 15
     assert settled["training"]["updates_per_epoch"] == 24
+    # A pass over 201 windows is 51 batches, the last of one: the rate falls after 30 * 51 / 24 = 63.75 epochs.
+    assert settled["training"]["milestones"] == [64]
     assert Budget.parse("minutes=0.5").settle(tmp_path, 2, training, lambda: 200, never) == settled
     assert [file.name for file in tmp_path.iterdir()] == ["budget.json"]
     chosen = tmp_path / "chosen"
     chosen.mkdir()
     settled = Budget.parse("minutes 0.5").settle(chosen, 2, training, lambda: 200, probe, halves=False)
     assert tried == [16, 4, 16] and "batch_size" not in settled["training"]
+    free = tmp_path / "free"
+    free.mkdir()
+    training |= {"refine_epochs": 1000}  # of a phase that takes none of the time: its updates teach nothing
+    more = [Part("refine_epochs", Pace(0.0, 0.0))]
+    Budget.parse("minutes 0.5").settle(free, 2, training, lambda: 201, lambda *of: [*probe(*of), *more])
+    assert tried == [16, 4, 16, 16, 4]
     assert [batch_for(64, updates) for updates in (60, 130, 499, 500)] == [4, 16, 32, 64]
     assert batch_for(2, 1) == 2
     assert Budget.parse("full").settle(tmp_path, 2, training, lambda: 200, never)["training"] == {}

@@ -9,7 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cmust.errors import ConfigError
-from cmust.intervals.conformal import Adaptation, Scale, Table, adaptive_bounds, node_groups, scores_needed
+from cmust.intervals.conformal import (
+    Adaptation,
+    Scale,
+    Table,
+    adaptive_bounds,
+    channel_of_group,
+    node_groups,
+    scores_needed,
+)
 
 DAY = 8  # steps, so that the sorted window is renewed at every step
 QUICK = Adaptation(levels=(0.8, 0.5), window_days=4, rate=0.1, first_days=1)
@@ -143,6 +151,21 @@ def test_alpha_waits_where_there_is_no_interval() -> None:
     assert not np.isnan(bounds.lower[1, 9:]).any() and bounds.alpha[1].item() != pytest.approx(0.5)
 
 
+def test_alpha_stays_below_one_however_little_is_missed() -> None:
+    """Scores that are all alike never lie outside: alpha rises to three times its nominal value, 0.98 at most."""
+    scores = np.zeros((80, 1, 1), np.float32)
+    bounds = adaptive_bounds(scores, np.zeros(1, np.int64), DAY, replace(QUICK, levels=(0.8, 0.5)))
+    assert bounds.alpha[:, 0, 0].tolist() == pytest.approx([0.6, 0.98])
+
+
+def test_the_window_is_renewed_eight_times_a_day_and_for_the_origin_that_comes_next() -> None:
+    scores = np.arange(61, dtype=np.float32)[:, None, None]
+    still = Adaptation(levels=(0.5,), window_days=10, rate=0.0, first_days=1)
+    upper = adaptive_bounds(scores, np.zeros(1, np.int64), 24, still).upper[0, :, 0, 0]
+    assert np.flatnonzero(np.diff(upper[25:])).tolist() == [origin - 26 for origin in (*range(27, 61, 3), 61)]
+    assert upper[61] == 46  # of 61 scores the 47th: 62 * 0.75 = 46.5
+
+
 @pytest.mark.parametrize("levels", [(0.5, 0.8, 0.9, 0.95), (0.9, 0.5, 0.95, 0.8)])
 def test_a_higher_level_contains_the_lower_ones(levels: tuple[float, ...]) -> None:
     """Errors whose size jumps: each level's own alpha would have the intervals cross."""
@@ -172,6 +195,7 @@ def test_groups_by_rank() -> None:
     assert node_groups(level, 1)[:, 0].tolist() == [0] * 9
     two = np.concatenate([level, -level], axis=1)
     assert node_groups(two, 5)[:, 1].tolist() == [2, 3, 3, 2, 3, 2, 2, 3, 2]
+    assert channel_of_group(node_groups(two, 5)).tolist() == [0, 0, 1, 1]
     assert node_groups(np.zeros((69, 1)), 5).max() == 4
     assert np.bincount(node_groups(np.zeros((69, 1)), 5)[:, 0]).tolist() == [14, 14, 14, 14, 13]
 

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from cmust.model import MSTI, Head, Inputs, Slices, Trunk, forecast, model_config
+from cmust.model.network import recent_ratio
 from cmust.prompts import FreePrompt, NoPrompt, SummaryPrompt
 from tests.rolling.tiny import SIZES
 
@@ -282,6 +283,29 @@ def test_a_seasonal_network_begins_with_the_seasonal_forecast() -> None:
     level = (inputs.values.sum(1, keepdim=True) + 5) / (inputs.average.sum(1, keepdim=True) + 5)
     expected = inputs.average_ahead * (1 + 0.5 * (level - 1))
     torch.testing.assert_close(forecast(trunk, head, inputs), expected)
+
+
+def test_what_a_seasonal_trunk_sees_and_what_becomes_of_its_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = model_config("tuned", **SIZES, dropout=0.0)
+    trunk, head, inputs = parts(config, channels=(2,), of=2)
+    head.power.fill_(1.0)
+    seen, answer = [], torch.randn(3, config.horizon, 5, 2)
+    monkeypatch.setattr(trunk, "forward", lambda features, *context: seen.append(features) or answer)
+    made = forecast(trunk, head, inputs)
+    values, average = inputs.values, inputs.average
+    city = (values.sum((1, 2)) + 5) / (average.sum((1, 2)) + 5)
+    city = city[:, None, None]
+    node = (values.sum(1, keepdim=True) + 5) / (city * average.sum(1, keepdim=True) + 5)
+    assert node.min() > 0.2 and node.max() < 5
+    scaled = [(values / city - head.mean) / head.std, (values / city - average) / head.std]
+    torch.testing.assert_close(seen[0], torch.cat(scaled, dim=-1))
+    expected = inputs.average_ahead * city * (1 + 0.5 * (node - 1)) + city * head.std * answer
+    torch.testing.assert_close(made, expected)
+
+
+def test_a_level_stays_within_five_times_either_way() -> None:
+    observed, expected = torch.tensor([0.0, 995.0, 15.0, -5.0]), torch.tensor([95.0, 5.0, 5.0, -5.0])
+    assert recent_ratio(observed, expected).tolist() == pytest.approx([0.2, 5.0, 2.0, 1.0])  # the last would be 0 / 0
 
 
 def test_a_task_without_levels_begins_with_its_average() -> None:

@@ -52,6 +52,9 @@ def test_alone_and_jointly() -> None:
     ]
     (joint,) = joint_plan(["a", "b"], CONFIG)
     assert joint.tasks == ("a", "b") and joint.delivers and not joint.rolls
+    assert (joint.origin, joint.epochs) == ("initial", 7)
+    changed = training_config("paper", refine_factor=0.5, rolling_factor=0.1)
+    assert {phase.rate for plan in (single_plan, joint_plan) for phase in plan(["a", "b"], changed)} == {1e-3}
 
 
 def test_what_comes_later_starts_from_the_common_weights() -> None:
@@ -61,7 +64,11 @@ def test_what_comes_later_starts_from_the_common_weights() -> None:
     assert (adapt.rate, adapt.epochs, adapt.rolls, adapt.delivers) == (5e-4, 3, False, True)
     head, after = adapt_plan("c", config, head_first=True)
     assert (head.kind, head.origin, head.epochs, head.delivers) == ("head", "star", 3, False)
+    assert head.rate == after.rate and not head.keeps
     assert after == replace(adapt, origin="previous", keeps=True)
+    for keeps in (True, False):
+        (adapt,) = adapt_plan("c", config.model_copy(update={"keep_start": keeps}), head_first=False)
+        assert adapt.keeps is keeps
     plan = update_plan(["a", "b"], config)
     assert [(phase.name, phase.origin, phase.rolls, phase.ends_rolling, phase.delivers) for phase in plan] == [
         ("roll 1 a", "star", True, False, False),

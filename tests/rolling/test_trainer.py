@@ -14,6 +14,7 @@ from cmust.model import forecast, model_config
 from cmust.model.losses import loss_terms
 from cmust.rolling import Lesson, Phase, Star, Trainer, adapt_plan, rolling_plan, training_config, update_plan
 from cmust.rolling.lesson import lesson_of
+from cmust.rolling.losses import Ensemble
 from cmust.windows import make_windows
 from tests.rolling.tiny import small_city, tiny_city, tiny_task, tiny_trainer
 
@@ -115,6 +116,10 @@ def test_delivered_weights_are_the_best_ones(scheme: str) -> None:
     for task, phase in phases.items():
         found = validation_loss(trainer, task, delivered[task]["trunk"], delivered[task]["head"])
         assert found == pytest.approx(phase["best_validation_loss"], rel=1e-5)
+        own = trainer.heads[task].state_dict()
+        assert all(torch.equal(own[name], weight) for name, weight in delivered[task]["head"].items())
+    last, now = list(delivered.values())[-1]["trunk"], trainer.trunk.state_dict()
+    assert all(torch.equal(now[name], weight) for name, weight in last.items())
 
 
 def test_what_earlier_tasks_lose_is_the_loss_of_the_weights_as_they_stand() -> None:
@@ -174,6 +179,16 @@ def test_a_part_without_targets_is_refused_before_anything_is_trained(part: str,
     with pytest.raises(CityError, match=rf"'visits': every target of its {part} part is .*missing"):
         trainer.run()
     assert events == []
+
+
+def test_windows_that_tell_epochs_apart_need_targets() -> None:
+    """Of the validation part only its first and last window are looked at, and just these have no targets."""
+    trainer = tiny_trainer(small_city("trips"), "alone", training={"validation_windows": 2})
+    windows = trainer.windows["trips"]
+    for start in windows.split.starts["validation"][[0, -1]].tolist():
+        windows.valid[start + windows.input_steps : start + windows.input_steps + windows.horizon] = False
+    with pytest.raises(CityError, match=r"every target of the 2 windows that training\.validation_windows takes"):
+        trainer.run()
 
 
 def test_a_loss_that_is_no_number_is_an_error_that_says_what_to_do() -> None:
@@ -262,17 +277,24 @@ def test_unshuffled_joint_training_goes_through_each_task_in_the_order_of_time()
             assert torch.equal(seen, windows.split.starts["train"])
 
 
-def test_one_joint_update_by_hand() -> None:
-    """An epoch of a batch per task equals the optimiser stepped from outside on the same batches."""
+@pytest.mark.parametrize("decoupled", [False, True])
+def test_one_joint_update_by_hand(decoupled: bool) -> None:
+    """An epoch of a batch per task equals the optimiser stepped from outside on the same batches; the criterion is the
+    mean of both tasks' losses.
+    """
     training = {"start_epochs": 1, "batch_size": 1000, "shuffle": False, "clip": 0.5, "weight_decay": 0.01}
+    training |= {"eps": 1e-3, "decoupled_decay": decoupled}
     trainer = tiny_trainer(scheme="joint", training=training, model={"dropout": 0.0})
     trunk, heads = copy.deepcopy(trainer.trunk), copy.deepcopy(trainer.heads)
     batches = recorded_batches(trainer)
     delivered: dict[str, dict] = {}
     trainer._on_delivery = lambda task, weights: delivered.update({task: weights})
+    criteria: list[float] = []
+    trainer._on_event = lambda event: criteria.append(event.get("validation_loss", 0.0))
     trainer.run()
     parameters = [*trunk.parameters(), *heads["trips"].parameters(), *heads["visits"].parameters()]
-    optimizer = torch.optim.Adam(parameters, lr=1e-3, eps=1e-8, weight_decay=0.01)
+    kind = torch.optim.AdamW if decoupled else torch.optim.Adam
+    optimizer = kind(parameters, lr=1e-3, eps=1e-3, weight_decay=0.01)
     assert {task for task, _ in batches} == {"trips", "visits"} and len(batches) == 2
     for task, starts in batches:
         windows = trainer.windows[task]
@@ -290,6 +312,69 @@ def test_one_joint_update_by_hand() -> None:
     for task, head in heads.items():
         for name, value in head.state_dict().items():
             torch.testing.assert_close(delivered[task]["head"][name], value, atol=1e-6, rtol=1e-5)
+    weights = trunk.state_dict()
+    losses = [validation_loss(trainer, task, weights, head.state_dict()) for task, head in heads.items()]
+    assert criteria[0] == pytest.approx(sum(losses) / 2, rel=1e-4)
+
+
+def test_every_epoch_draws_other_dropout() -> None:
+    """Weights that stand still, in batches of the same order: only what is dropped makes a difference."""
+    training = {"rate": 1e-30, "shuffle": False, "start_epochs": 3, "patience": 3}
+    _, events = trained(small_city("trips"), "alone", training=training, model={"dropout": 0.3})
+    epochs = [event for event in events if event["event"] == "epoch"]
+    assert len({event["train_loss"] for event in epochs}) == 3
+    assert len({event["validation_loss"] for event in epochs}) == 1
+
+
+def test_rates_of_every_update() -> None:
+    """Those of the schedule, from its first value on; the prompts learn at gamma while the trunk rolls at less."""
+    rates: dict[str, list[list[float]]] = {}
+
+    def note(phase: Phase, epoch: int) -> None:
+        assert trainer._optimizer is not None
+        rates.setdefault(phase.kind, []).append([group["lr"] for group in trainer._optimizer.param_groups])
+
+    epochs = {"start_epochs": 1, "rolling_epochs": 1, "refine_epochs": 1, "delta": 0.0}
+    training = {**epochs, "schedule": "cosine", "warmup_updates": 0, "rate": 1e-3, "rolling_factor": 0.1}
+    trainer = tiny_trainer(small_city("trips"), training={**training, "batch_size": 16}, on_update=note)
+    trainer.run()
+    for kind, shared in (("start", 1e-3), ("roll", 1e-4), ("refine", 1e-3)):
+        updates = len(rates[kind])
+        assert updates > 3
+        for update, found in enumerate(rates[kind]):
+            share = 0.5 * (1 + math.cos(math.pi * update / updates))
+            assert found == pytest.approx([share * shared, share * 1e-3])
+
+
+def test_the_threshold_is_a_share_of_the_square_of_how_far_the_weights_may_have_gone() -> None:
+    for unit, expected in (("travel", 0.5 * (6 * 1e-4) ** 2), ("absolute", 0.5)):
+        trainer = tiny_trainer(training={"delta": 0.5, "delta_unit": unit, "rate": 1e-3, "rolling_factor": 0.1})
+        trainer.state.updates = 6
+        assert trainer._threshold(trainer.plan[1]) == pytest.approx(expected)
+
+
+def test_masked_losses_of_tasks_together_are_in_standard_deviations_those_of_one_in_its_units() -> None:
+    for scheme in ("alone", "joint"):
+        trainer = tiny_trainer(scheme=scheme, preset="reference")
+        for task, windows in trainer.windows.items():
+            phase = next(phase for phase in trainer.plan if task in phase.tasks)
+            network = Ensemble(trainer.trunk, trainer.heads).eval()
+            weights = trainer.trunk.state_dict(), trainer.heads[task].state_dict()
+            expected = validation_loss(trainer, task, *weights)
+            if scheme == "joint":
+                expected /= windows.scaler.std.item()
+            with torch.no_grad():
+                assert trainer._losses.of_validation(phase, network, task, 0) == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_batch_without_targets_leaves_the_weights_finite() -> None:
+    trainer = tiny_trainer(small_city("trips"), "alone", training={"start_epochs": 1, "shuffle": False})
+    windows = trainer.windows["trips"]
+    windows.valid[: 32 + windows.input_steps + windows.horizon] = False  # all targets of the first batch
+    losses: list[float] = []
+    trainer._on_event = lambda event: losses.append(event.get("train_loss", 0.0))
+    trainer.run()
+    assert all(weight.isfinite().all() for weight in trainer.trunk.state_dict().values()) and losses[0] > 0
 
 
 def test_updates_per_epoch_draws_from_all_windows() -> None:
@@ -338,7 +423,7 @@ def test_in_bf16_the_data_stay_as_they_are(by: str) -> None:
 
 
 def test_a_plan_may_begin_at_given_weights_whose_frozen_part_is_held() -> None:
-    """Adam with decay moves every free element; a frozen one keeps its bits."""
+    """Adam with decay moves every free element; a frozen one keeps its bits, and no gradient that clipping counts."""
     settings = {"weight_decay": 0.5, "rate": 0.01, "delta": 0.0, "refine_epochs": 2, "refine_factor": 1.0}
     source = tiny_trainer(training=settings)
     weights = {name: torch.randn_like(value) for name, value in source.trunk.state_dict().items()}
@@ -356,7 +441,16 @@ def test_a_plan_may_begin_at_given_weights_whose_frozen_part_is_held() -> None:
     )
     delivered: dict[str, dict] = {}
     trainer._on_delivery = lambda task, final: delivered.update({task: copy.deepcopy(final)})
+    gradients: list[Tensor] = []
+
+    def update(phase: Phase, epoch: int) -> None:
+        for name, parameter in trainer.trunk.named_parameters():
+            if parameter.grad is not None and name in frozen:
+                gradients.append(parameter.grad[frozen[name]].abs().sum())
+
+    trainer._on_update = update
     trainer.run()
+    assert gradients and not any(gradients)
     assert list(delivered) == ["visits", "trips"]
     for final in delivered.values():
         for name, mask in frozen.items():

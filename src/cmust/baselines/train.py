@@ -180,7 +180,7 @@ def _learn(
     network, windows = make(material.scene), material.windows
     head, task = Scale(windows.scaler.mean, windows.scaler.std), windows.name
     phases, lessons = teach(network, material.scene, task, loss, training)
-    outcome = carry_out(
+    carry_out(
         phases,
         run,
         fabric,
@@ -191,8 +191,7 @@ def _learn(
         lesson=lambda phase: lessons[phase.name],
         watcher=watcher,
     )
-    network.load_state_dict(outcome.weights[task]["trunk"])
-    network.eval()
+    network.eval()  # it is left with the weights that were kept
     ends = [event for event in run.history() if event["event"] == "phase"]
     cost = {key: sum(end[key] for end in ends) for key in ("updates", "epochs", "seconds")}
     cost["parameters"] = sum(parameter.numel() for parameter in network.parameters())
