@@ -103,7 +103,7 @@ class Losses:
             sums += torch.stack((total.double(), count.double()))
         if self._fabric.world_size > 1:
             sums = self._everyone(sums)
-        return (sums[0] / sums[1].clamp(min=1)).item()
+        return (sums[0] / sums[1]).item()
 
     def _terms(
         self, phase: Phase, network: nn.Module, task: str, starts: Tensor, epoch: int, nodes: Tensor | None = None
