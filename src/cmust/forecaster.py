@@ -214,7 +214,7 @@ class Forecaster:
         if level is None:
             return _labelled(values, recent, steps, about).rename(task)
         intervals = self.intervals(task, recent.task.time[steps])
-        lower, upper = intervals.around(values, level)
+        lower, upper = intervals.around(made, level)
         ends = {"value": values, "lower": lower, "upper": upper}
         labelled = {name: _labelled(array, recent, steps, {"unit": data.unit}) for name, array in ends.items()}
         known = {"level": level, "calibrated_until": str(intervals.until)}

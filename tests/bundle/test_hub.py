@@ -84,9 +84,8 @@ def test_pushed_and_fetched_it_forecasts_the_same(hub: FolderHub) -> None:
         {"allow_patterns": list(FILES), "revision": "v1", "token": "t"},
     )
     for task in found.tasks:
-        np.testing.assert_allclose(
-            found.predict(recent_city(), task).values, EXPECTED[f"{task}.forecast"], rtol=1e-5, atol=1e-5
-        )
+        made = found.predict(recent_city(), task).values
+        np.testing.assert_allclose(made, EXPECTED[f"{task}.forecast"].clip(0), rtol=1e-5, atol=1e-5)
 
 
 def test_what_is_pushed_is_a_whole_bundle_and_replaces_the_weights_of_before(hub: FolderHub) -> None:
