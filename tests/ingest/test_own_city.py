@@ -78,7 +78,7 @@ def test_the_last_days_of_rides_become_a_city_of_the_same_cells(tmp_path, monkey
     for wrong, problem in (
         (["--min-total", "1"], "--min-total chooses cells by their events, --cells-of names them"),
         (["--grid", "7x7"], "has no task whose places are cells of this grid"),
-        (["--box", "-24.55,43.17,-24.43,43.25"], "has no task whose places are cells of this grid"),
+        (["--box", "-24.5599,43.17,-24.4399,43.25"], "has no task whose places are cells of this grid"),
     ):
         result = CliRunner().invoke(app, [*recent, *wrong])
         assert problem in str(result.exception), result.output

@@ -222,7 +222,8 @@ def cells_of(city: City, place: Grid | Zones) -> tuple[str, ...]:
     lon, lat = place.centres()
     for task in city.tasks.values():
         cells = [at[name] for name in task.nodes if name in at]
-        if len(cells) == task.n_nodes and np.allclose(np.stack([lon, lat])[:, cells], [task.lon, task.lat], atol=1e-6):
+        here = np.stack([lon, lat])[:, cells]
+        if len(cells) == task.n_nodes and np.allclose(here, [task.lon, task.lat], rtol=0, atol=1e-6):
             return task.nodes
     raise IngestError(
         f"city {city.name!r} has no task whose places are cells of this grid or these zones: give the box and grid, or "

@@ -36,8 +36,11 @@ TASKS = {
 }
 STEPS_A_DAY = 48
 MONTHLY = {
-    "data-NYCTaxi/30min/yellow_tripdata_????-??-graph-inoutflow.npz": ("taxi_dropoff", "taxi_pickup"),
-    "data-NYCBike/30min/??????-citibike-tripdata-graph-inoutflow-30.npz": ("bike_pickup", "bike_dropoff"),
+    "data-NYCTaxi/30min/yellow_tripdata_20[0-9][0-9]-[01][0-9]-graph-inoutflow.npz": ("taxi_dropoff", "taxi_pickup"),
+    "data-NYCBike/30min/20[0-9][0-9][01][0-9]-citibike-tripdata-graph-inoutflow-30.npz": (
+        "bike_pickup",
+        "bike_dropoff",
+    ),
 }
 """Of the repository: the files of a mode, and the tasks that each holds, ``(2, step, zone)``, 31 days long whatever the
 month. Taxis are counted in the order in, out, bikes in the order out, in (its ``data-processing`` says so)."""
