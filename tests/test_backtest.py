@@ -169,6 +169,8 @@ def test_forgetting_by_hand() -> None:
     changes = [row["change"] for row in forgetting(history)]
     assert changes == [{"a": 0.0}, {"a": 0.25, "b": 0.0}, {"a": 0.5, "b": -0.25, "c": 0.0}]
     assert forgetting([{"event": "phase", "phase": "start a", "tasks": ["a"]}]) == []
+    history[2]["losses_of_seen"]["a"] = None  # it was not finite
+    assert [row["change"] for row in forgetting(history)][1:] == [{"b": 0.0}, {"a": 0.5, "b": -0.25, "c": 0.0}]
 
 
 def test_holidays(tmp_path: Path) -> None:

@@ -192,15 +192,18 @@ def forgetting(history: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
     Returns:
         A row per phase that trained shared weights for all: ``phase``, and ``losses`` and ``change`` by task, the
-        latter relative to the task's loss when it was last trained itself.
+        latter relative to the task's loss when it was last trained itself; a loss that was not finite is None and has
+        no change.
     """
-    own: dict[str, float] = {}
+    own: dict[str, float | None] = {}
     rows = []
     for event in history:
-        losses: dict[str, float] = event.get("losses_of_seen") or {}
+        losses: dict[str, float | None] = event.get("losses_of_seen") or {}
         if event.get("event") != "phase" or not losses:
             continue
         own.update({task: losses[task] for task in event["tasks"]})
-        change = {task: loss / own[task] - 1 for task, loss in losses.items() if own.get(task)}
+        change = {
+            task: loss / before - 1 for task, loss in losses.items() if loss is not None and (before := own.get(task))
+        }
         rows.append({"phase": event["phase"], "losses": losses, "change": change})
     return rows

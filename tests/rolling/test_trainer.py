@@ -2,13 +2,17 @@
 
 import copy
 import dataclasses
+import io
+import json
 import math
 from collections.abc import Iterator
 
 import pytest
 import torch
+from rich.console import Console
 from torch import Tensor
 
+from cmust.cli.progress import LineWatcher
 from cmust.errors import CityError, RunError
 from cmust.model import forecast, model_config
 from cmust.model.losses import loss_terms
@@ -209,6 +213,29 @@ def test_a_start_that_is_no_number_can_be_bettered() -> None:
         (2, 2.0),
         (0, 1.0),
     ]
+
+
+def test_losses_that_are_no_numbers_are_null_in_the_history() -> None:
+    events: list[dict] = []
+
+    def hear(event: dict) -> None:
+        events.append(event)
+        if event.get("phase") == "start trips" and event["event"] == "phase":
+            trainer.heads["trips"].mean.fill_(math.nan)  # nothing that trips is asked from then on has an answer
+
+    trainer = tiny_trainer(on_event=hear)
+    with pytest.raises(RunError, match="'roll 3 trips' never reached"):
+        trainer.run()
+    (second,) = [event for event in events if event["phase"] == "roll 2 visits" and event["event"] == "phase"]
+    assert second["losses_of_seen"] == {"trips": None, "visits": second["best_validation_loss"]}
+    last = events[-1]
+    assert last["phase"] == "roll 3 trips" and (last["train_loss"], last["validation_loss"]) == (None, None)
+    json.dumps(events, allow_nan=False)
+    shown = io.StringIO()
+    watcher = LineWatcher(Console(file=shown), lambda console: None)
+    watcher.plan(trainer.plan, [trainer.updates_of(phase) for phase in trainer.plan])
+    watcher.event(last)
+    assert "train not finite, validation not finite, frozen" in shown.getvalue()
 
 
 def test_tasks_alone_are_trained_as_if_the_others_were_not_there() -> None:

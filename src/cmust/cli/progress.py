@@ -190,10 +190,13 @@ def _left(course: Course) -> str:
 
 
 def _losses(event: dict[str, Any]) -> str:
-    validation = event["validation_loss"]
-    shown = "not finite" if validation is None else f"{validation:.4g}"
+    train, validation = (_loss(event[key]) for key in ("train_loss", "validation_loss"))
     best = " (best)" if event["best"] else ""
-    return f"train {event['train_loss']:.4g}, validation {shown}{best}, frozen {100 * event['frozen_share']:.1f} %"
+    return f"train {train}, validation {validation}{best}, frozen {100 * event['frozen_share']:.1f} %"
+
+
+def _loss(value: float | None) -> str:
+    return "not finite" if value is None else f"{value:.4g}"
 
 
 def _phase_line(event: dict[str, Any]) -> str:

@@ -265,8 +265,8 @@ class Trainer:
                 "kind": phase.kind,
                 "tasks": list(phase.tasks),
                 "epoch": state.epoch,
-                "train_loss": train_loss,
-                "validation_loss": loss if math.isfinite(loss) else None,
+                "train_loss": _number(train_loss),
+                "validation_loss": _number(loss),
                 "rate": optimizer.param_groups[0]["lr"],
                 "updates": state.updates,
                 "frozen_share": self.stability.share(),
@@ -322,7 +322,7 @@ class Trainer:
         return loss if math.isfinite(loss) else math.inf
 
     @torch.no_grad()
-    def _losses_of_seen(self, phase: Phase) -> dict[str, float]:
+    def _losses_of_seen(self, phase: Phase) -> dict[str, float | None]:
         """How the shared weights now serve every task rolled over so far, with its own prompt as it stands: what
         earlier tasks have lost to later ones (C.3).
         """
@@ -333,7 +333,7 @@ class Trainer:
             for task in tasks:
                 if task not in losses:
                     losses[task] = self._losses.of_validation(phase, network, task, epoch)
-        return {task: losses[task] for task in tasks}
+        return {task: _number(losses[task]) for task in tasks}
 
     def updates_of(self, phase: Phase) -> int:
         """At most so many updates in a phase."""
@@ -390,3 +390,8 @@ class Trainer:
             values["epoch"], values["updates"], values["seconds"], values["best_epoch"], best_loss, best
         )
         self._optimizer_steps = tensors.get("optimizer", {}) if self.state.epoch else {}
+
+
+def _number(loss: float) -> float | None:
+    """A loss for an event: None where it is not finite, which JSON does not have."""
+    return loss if math.isfinite(loss) else None
