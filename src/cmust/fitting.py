@@ -10,13 +10,13 @@ from lightning_fabric import Fabric
 
 from cmust.assembly import describe, load_trunk, seasonal_tables, window_scores
 from cmust.city import City, check_is_city
+from cmust.city.clock import local_time
 from cmust.errors import CmustError, ConfigError
 from cmust.forecaster import Forecaster
 from cmust.heads import HeadParts, make_head
 from cmust.identity import data_fingerprint, describe_city, field_defaults
 from cmust.model import ModelConfig, Trunk
 from cmust.profile import Shape, shaped
-from cmust.recent import seconds_after
 from cmust.rolling import PLANS, TrainingConfig
 from cmust.run import SCHEMA, Run
 from cmust.settings import Settings, make_settings
@@ -103,8 +103,7 @@ def _other_cuts(city: City, settings: Settings, cuts: Cuts) -> Cuts | None:
     """The cuts given; None where they are those of the tasks themselves, so that it is the same run as without them."""
     if settings.protocol != "purged":
         raise ConfigError(f"cuts are for protocol purged, not {settings.protocol}; leave them out")
-    first = next(iter(city.tasks.values()))
-    read = tuple(first.time[0] + np.timedelta64(seconds_after(first, cut), "s") for cut in cuts)
+    read = tuple(map(local_time, cuts))
     if len(read) != 2 or read[0] >= read[1]:
         raise ConfigError(f"cuts are {', '.join(map(str, read))}; give two times, the later one second")
     return None if read == common_cuts(city) else read

@@ -7,21 +7,18 @@ nodes miss how much is said with every forecast.
 Shapes: T input steps, F forecast steps, N nodes, C channels.
 """
 
-import re
-import warnings
 from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from cmust.city import Task
+from cmust.city.clock import local_time
 from cmust.city.ownership import hand_over
 from cmust.errors import CityError, ConfigError
 
 MAX_MISSING = 0.5
 FLAGS = ("ok", "partly_filled", "all_filled")
-_BEGINS_WITH_A_DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
-"""NumPy takes 20190320 for a year, 2019 for its first of January, and "today" for that of Greenwich."""
 
 
 @dataclass(frozen=True)
@@ -96,23 +93,9 @@ def seconds_after(task: Task, moment: str | np.datetime64) -> int:
     """Seconds from the first step of a task to a local time.
 
     Raises:
-        CityError: it is no time, or one of a time zone.
+        CityError: it is no time (:func:`cmust.city.clock.local_time`).
     """
-    if isinstance(moment, str) and not _BEGINS_WITH_A_DAY.match(moment):
-        raise CityError(f"{moment!r} is not a time; write it like 2019-03-20T08:00")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")  # NumPy makes UTC of a time with an offset, and only warns
-            wanted = np.array([moment], dtype="datetime64[s]")[0]
-    except UserWarning as error:
-        raise CityError(
-            f"{moment} is a time of a zone; give the local time of the city without one, like 2019-03-20T08:00"
-        ) from error
-    except ValueError as error:
-        raise CityError(f"{moment!r} is not a time; write it like 2019-03-20T08:00") from error
-    if np.isnat(wanted):
-        raise CityError(f"{moment!r} is not a time; write it like 2019-03-20T08:00")
-    return int((wanted - task.time[0]).astype(np.int64))
+    return int((local_time(moment) - task.time[0]).astype(np.int64))
 
 
 def _origin(task: Task, at: str | np.datetime64 | None) -> int:

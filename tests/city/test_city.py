@@ -1,10 +1,12 @@
 import dataclasses
 import hashlib
 import struct
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import cmust
@@ -40,13 +42,36 @@ def test_select_keeps_order_and_cuts_time(city: City) -> None:
         ),
         (slice(None, None, 2), "a time slice has no step"),
         ("2020-02-29", r"time is '2020-02-29', it has to be slice\(start, stop\)"),
-        (slice("soon", None), "'soon' is not a time"),
-        (slice("2020-01-01T00:00Z", None), "give a time without a time zone"),
+        (slice("soon", None), "'soon' is not a time; write it like 2019-03-20T08:00"),
+        (slice("20200101", None), "'20200101' is not a time"),
+        (slice(None, "today"), "'today' is not a time"),
+        (slice("2020-01", None), "'2020-01' is not a time"),
+        (slice(20200101, None), "20200101 is not a time"),
+        (slice(None, pd.NaT), "NaT is not a time"),
+        (slice("2020-01-01T00:00:00.5", None), "00.5' is not a time"),
+        (slice("2020-01-01T00:00Z", None), "a time of a zone; give the local time of the city without one"),
+        (slice(pd.Timestamp("2020-01-01", tz="Asia/Tokyo"), None), "a time of a zone"),
     ],
 )
 def test_bad_time_slices(city: City, window: slice, message: str) -> None:
     with pytest.raises(CityError, match=message):
         city.task("trips").select(time=window)
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        "2020-01-01 01:00",
+        "2020-01-01T01:00:00",
+        datetime(2020, 1, 1, 1),
+        pd.Timestamp("2020-01-01 01:00"),
+        np.datetime64("2020-01-01T01:00", "ns"),
+    ],
+)
+def test_a_time_is_told_in_many_ways(city: City, start: Any) -> None:
+    part = city.task("speed").select(time=slice(start, None))
+    assert part.time[0] == np.datetime64("2020-01-01T01:00")
+    assert city.task("speed").select(time=slice(date(2020, 1, 1), start)).n_steps == 1
 
 
 def test_a_name_is_no_list_of_names(city: City) -> None:

@@ -31,10 +31,10 @@ from typing import Any, Unpack
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 from cmust.city.checks import DAY
 from cmust.city.city import City
+from cmust.city.clock import local_time
 from cmust.city.labels import PublishedLabels, check_keywords, check_task_names, city_labels, kind_of, unit_of
 from cmust.city.ownership import hand_over
 from cmust.city.task import Task, to_floats
@@ -236,13 +236,7 @@ def _interval(what: str, known: Numbers) -> int:
 
 def _start(what: str, known: Numbers, labels: PublishedLabels) -> np.datetime64:
     if "start" in labels:
-        try:
-            start = pd.Timestamp(labels["start"])
-        except (ValueError, TypeError) as error:
-            raise CityError(f"start={labels['start']!r} is not a time: {error}") from error
-        if pd.isna(start) or start.tz is not None:
-            raise CityError(f"start={labels['start']!r} is not a wall-clock time: give a time without a time zone")
-        return np.datetime64(start.isoformat(), "s")
+        return local_time(labels["start"])
     numbers = known[0, 0, STAMP]
     if not (np.isfinite(numbers).all() and (numbers == np.round(numbers)).all() and 1900 <= numbers[0] <= 2200):
         raise CityError(

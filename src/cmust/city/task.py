@@ -13,6 +13,7 @@ import pandas as pd
 import xarray as xr
 
 from cmust.city.checks import DAY, check_covariate, check_task
+from cmust.city.clock import local_time
 from cmust.city.geometry import Geometries, Geometry, to_geometries
 from cmust.city.ownership import own
 from cmust.errors import CityError, reason
@@ -137,7 +138,8 @@ class Task:
         """A part of the task.
 
         Args:
-            time: ``slice(start, stop)``, ``start`` inside and ``stop`` outside; anything ``numpy.datetime64`` reads.
+            time: ``slice(start, stop)``, ``start`` inside and ``stop`` outside; local times such as
+                ``2019-03-20T08:00``.
             nodes: node names, in the wanted order.
 
         Raises:
@@ -216,8 +218,8 @@ def time_window(what: str, time: Times, window: slice) -> slice:
         raise CityError(f"{what}: time is {window!r}, it has to be slice(start, stop)")
     if window.step is not None:
         raise CityError(f"{what}: a time slice has no step, found {window.step!r}: give slice(start, stop)")
-    first = 0 if window.start is None else int(np.searchsorted(time, _moment(what, window.start)))
-    after = len(time) if window.stop is None else int(np.searchsorted(time, _moment(what, window.stop)))
+    first = 0 if window.start is None else int(np.searchsorted(time, local_time(window.start)))
+    after = len(time) if window.stop is None else int(np.searchsorted(time, local_time(window.stop)))
     if first >= after:
         raise CityError(
             f"{what}: no step lies in [{window.start}, {window.stop}); its steps go from {time[0]} to {time[-1]}"
@@ -336,16 +338,6 @@ def to_degrees(what: str, field: str, degrees: Any) -> npt.NDArray[np.float64]:
     if array.dtype.kind not in "fiu":
         raise CityError(f"{what}: {field} is of type {array.dtype}, it has to be numbers")
     return np.atleast_1d(np.asarray(array, dtype=np.float64))
-
-
-def _moment(what: str, bound: Any) -> np.datetime64:
-    try:
-        moment = pd.Timestamp(bound)
-    except (ValueError, TypeError) as error:
-        raise CityError(f"{what}: {bound!r} is not a time: {error}") from error
-    if pd.isna(moment) or moment.tz is not None:
-        raise CityError(f"{what}: {bound!r} is not a wall-clock time: give a time without a time zone")
-    return moment.to_datetime64()
 
 
 def _positions(what: str, names: tuple[str, ...], wanted: Sequence[str]) -> list[int]:

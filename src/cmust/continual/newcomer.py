@@ -8,6 +8,7 @@ import torch
 
 from cmust.assembly import shape_of
 from cmust.city import City, Task
+from cmust.city.clock import iso_time
 from cmust.clock import calendar
 from cmust.continual.splits import history_split
 from cmust.errors import CityError, ConfigError, RunError
@@ -15,7 +16,6 @@ from cmust.forecaster import Forecaster
 from cmust.heads import HeadParts, make_head, moved_head
 from cmust.model import ModelConfig, Trunk, channel_counts
 from cmust.profile import Shape, shaped
-from cmust.recent import seconds_after
 from cmust.rolling import Star
 from cmust.task_model import TaskModel
 from cmust.windows import Scaler, Split, Windows, task_windows
@@ -120,20 +120,11 @@ def make_wish(
             "the run has no common weights W* to start from, since it was not trained with scheme rolling; train it "
             "so, or say which of its tasks the new one is like (--like TASK; in Python like=)"
         )
-    end = None if until is None else iso_time(data, until)
+    end = None if until is None else iso_time(until)
     history = history_of(data, end)
     if train == AUTO:
         train = what_can_be_judged(forecaster.config, history)
     return Wish(data.name, name, like, train, end)  # type: ignore[arg-type]
-
-
-def iso_time(data: Task, moment: str | np.datetime64) -> str:
-    """A local time as it is kept in records, no longer than it has to be.
-
-    Raises:
-        CityError: it is no time, or one of a time zone.
-    """
-    return str(np.datetime_as_string(data.time[0] + np.timedelta64(seconds_after(data, moment), "s"), unit="auto"))
 
 
 def history_of(data: Task, until: str | None) -> Task:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from cmust.city import City, Task
-from cmust.continual.newcomer import iso_time
+from cmust.city.clock import iso_time, local_time
 from cmust.continual.record import FROM_SCRATCH
 from cmust.errors import ConfigError, RunError
 from cmust.evaluation import SYSTEM
@@ -54,13 +54,13 @@ def check_cells(
         task = city.task(cell)
         _check_lengths(task, cut, days)
         for length in days:
-            end, some = iso_time(task, cut), task.select(time=slice(_start(task, cut, length), None))
+            end, some = iso_time(cut), task.select(time=slice(_start(cut, length), None))
             check_adaptation(run_settings, some, training, until=end, compare=True)
 
 
 def _check_lengths(task: Task, cut: str, days: Sequence[int]) -> None:
     """Refuse lengths that reach back before the data: rows of them would tell of less history than their title."""
-    long = [str(length) for length in days if _start(task, cut, length) < task.time[0]]
+    long = [str(length) for length in days if _start(cut, length) < task.time[0]]
     if long:
         raise ConfigError(
             f"task {task.name!r} begins at {task.time[0]}, which leaves less than {', '.join(long)} days of history "
@@ -68,9 +68,9 @@ def _check_lengths(task: Task, cut: str, days: Sequence[int]) -> None:
         )
 
 
-def _start(task: Task, cut: str, days: int) -> np.datetime64:
+def _start(cut: str, days: int) -> np.datetime64:
     """When a history of so many days begins."""
-    return np.datetime64(iso_time(task, cut), "s") - np.timedelta64(days, "D")
+    return local_time(cut) - np.timedelta64(days, "D")
 
 
 def run_cell(
@@ -109,7 +109,7 @@ def run_cell(
         keep_adaptation(
             folder / cell / f"days-{length}",
             before,
-            city.select(tasks=[cell], time=slice(_start(city.task(cell), cut, length), None)),
+            city.select(tasks=[cell], time=slice(_start(cut, length), None)),
             cell,
             training,
             watcher,

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from cmust.city import City
-from cmust.continual.newcomer import AUTO, iso_time
+from cmust.city.clock import iso_time
+from cmust.continual.newcomer import AUTO
 from cmust.errors import ConfigError, RunError
 from cmust.evaluation import SYSTEM
 from cmust.experiments.later import check_adaptation, keep_adaptation, split_settings
@@ -52,7 +53,7 @@ def check_cells(cells: Sequence[str], city: City, settings: dict[str, Any], *, c
         if cell not in city.tasks:
             raise ConfigError(f"unknown cell {cell!r}; choose among the tasks {', '.join(city.tasks)}")
         task = held.task(cell)
-        check_adaptation(run_settings, task, training, until=iso_time(task, cut), compare=False)
+        check_adaptation(run_settings, task, training, until=iso_time(cut), compare=False)
 
 
 def _split(settings: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:

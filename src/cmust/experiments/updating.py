@@ -16,7 +16,7 @@ from torch import Tensor
 
 from cmust.assembly import window_scores
 from cmust.city import City, Task
-from cmust.continual.newcomer import iso_time
+from cmust.city.clock import iso_time, local_time
 from cmust.continual.update import update
 from cmust.errors import ConfigError, RunError
 from cmust.experiments.later import split_settings
@@ -58,7 +58,7 @@ def run_study(
         RunError: the folder was begun with other cuts, settings or data, or holds a run that was updated otherwise.
     """
     run_settings, training = split_settings(settings, "update", "update")
-    chosen, cuts = make_settings(**run_settings), _in_order(city, cuts)
+    chosen, cuts = make_settings(**run_settings), _in_order(cuts)
     _check_stretches(city, cuts, chosen)
     _claim(folder, city, changed_training(chosen.trainer, **training), cuts)
     run = folder / "run"
@@ -73,17 +73,15 @@ def run_study(
         write_text(result, json.dumps(told, indent=1) + "\n")
 
 
-def _in_order(city: City, cuts: Sequence[str]) -> list[str]:
+def _in_order(cuts: Sequence[str]) -> list[str]:
     """The cuts as everything here writes them (ISO 8601): each after the one before it."""
-    first = next(iter(city.tasks.values()))
-    read = [iso_time(first, cut) for cut in cuts]
-    times = [np.datetime64(cut, "s") for cut in read]
+    times = [local_time(cut) for cut in cuts]
     if len(times) < 2 or any(later <= earlier for earlier, later in pairwise(times)):
         raise ConfigError(
             f"cuts are {', '.join(map(str, cuts)) or 'none'}; give two or more in order, each after the one before it, "
             f"the end of training first"
         )
-    return read
+    return [iso_time(time) for time in times]
 
 
 def _check_stretches(city: City, cuts: Sequence[str], settings: Settings) -> None:
