@@ -14,7 +14,7 @@ import torch
 
 from cmust.city import City, Task, check_is_city
 from cmust.continual.versions import lineage
-from cmust.errors import RunError
+from cmust.errors import ConfigError, RunError
 from cmust.forecaster import Forecaster
 from cmust.intervals.conformal import (
     Adaptation,
@@ -70,11 +70,17 @@ def calibrate(
 
     Raises:
         CityError: the data does not fit the model.
+        ConfigError: ``adaptation`` is something else.
         RunError: the run is not finished, no task has enough data that is new to its model, with truths in it, or a
             model's forecasts are not numbers.
     """
     check_is_city(city)
-    chosen = adaptation or Adaptation()
+    chosen = Adaptation() if adaptation is None else adaptation
+    if not isinstance(chosen, Adaptation):
+        raise ConfigError(
+            f"adaptation is {chosen!r:.60}; give cmust.intervals.conformal.Adaptation, such as "
+            f"Adaptation(levels=(0.9,))"
+        )
     versions = list(lineage(run))
     version, forecaster = versions[0]
     models = succession(versions, city)

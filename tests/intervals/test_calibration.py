@@ -82,6 +82,9 @@ def test_data_of_another_city_or_from_too_early_is_refused(run: Path) -> None:
         calibrate(run, tiny_city(tiny_task("metro")))
     with pytest.raises(ConfigError, match="between 0 and 1"):
         calibrate(run, city(), adaptation=Adaptation(levels=(90,)))
+    for wrong in (0.9, 0.0, "0.9"):
+        with pytest.raises(ConfigError, match=rf"adaptation is '?{wrong}'?; give cmust\.intervals"):
+            calibrate(run, city(), adaptation=wrong)
     with pytest.raises(CityError, match="is not a time"):
         calibrate(run, city(), adaptation=FAST, until="soon")
 

@@ -212,7 +212,10 @@ def test_scales_by_kind() -> None:
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [
-        ({"levels": ()}, r"levels are \(\); each has to lie between 0 and 1"),
+        ({"levels": ()}, r"levels are \(\); give a list, each between 0 and 1, such as \(0\.9,\)"),
+        ({"levels": 0.9}, r"levels are 0\.9; give a list"),
+        ({"levels": "0.9"}, r"levels are '0\.9'; give a list"),
+        ({"levels": ["0.9"]}, "levels are"),
         ({"levels": (0.9, 1.0)}, "levels are"),
         ({"rate": -1.0}, r"rate is -1\.0; it has to lie from 0 to 1"),
         ({"rate": float("nan")}, "rate is nan"),

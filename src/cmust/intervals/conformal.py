@@ -17,6 +17,7 @@ scores than its level needs takes those of the wider group it is part of, at the
 few as well there is no interval. Other horizons never stand in: the errors of nearer steps are smaller.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -51,8 +52,9 @@ class Adaptation:
 
     def __post_init__(self) -> None:
         """Check every field."""
-        if not self.levels or not all(0 < level < 1 for level in self.levels):
-            raise ConfigError(f"levels are {self.levels}; each has to lie between 0 and 1, such as 0.9")
+        levels = self.levels if isinstance(self.levels, Sequence) else ()
+        if not levels or not all(isinstance(level, float) and 0 < level < 1 for level in levels):
+            raise ConfigError(f"levels are {self.levels!r}; give a list, each between 0 and 1, such as (0.9,)")
         if not 0 <= self.rate <= 1:
             raise ConfigError(f"rate is {self.rate}; it has to lie from 0 to 1, such as 0.02")
         for name in ("window_days", "first_days", "groups"):
