@@ -117,6 +117,15 @@ def test_missing_file(tmp_path: Path) -> None:
         open_city(tmp_path / "nowhere.zarr.zip")
 
 
+def test_a_name_that_is_too_long(city: City, tmp_path: Path) -> None:
+    for use in (open_city, city.save):
+        with pytest.raises(CityError, match=r"^cannot reach .*aaa: File name too long; give another path$"):
+            use(tmp_path / ("a" * 300))
+    with pytest.raises(CmustError, match=r"cannot write .*: File name too long; choose"):
+        city.save(tmp_path / ("a" * 250))  # a name, but the temporary one beside it is none
+    assert not list(tmp_path.iterdir())
+
+
 def test_folder_instead_of_a_file(city: City, tmp_path: Path) -> None:
     with pytest.raises(CityError, match=r"is not a file: a city is one file"):
         open_city(tmp_path)

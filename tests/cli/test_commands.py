@@ -337,6 +337,22 @@ def test_bad_time_and_bad_ending(city: Path, trained: Path, tmp_path: Path) -> N
     assert not list(tmp_path.iterdir())
 
 
+def test_a_path_that_no_system_takes(city: Path, trained: Path, tmp_path: Path) -> None:
+    long = tmp_path / ("a" * 300)
+    for command in (
+        ["inspect", long],
+        ["demo", long],
+        ["train", city, long],
+        ["evaluate", long, city],
+        ["report", long],
+        ["versions", long],
+        ["forecast", trained, long],
+        ["forecast", trained, city, "--out", f"{long}.csv"],
+    ):
+        assert "File name too long" in error(*command)
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_run_of_other_settings_is_left_alone(city: Path, trained: Path) -> None:
     before = (trained / "config.json").read_bytes()
     assert "start_epochs" in error("train", city, trained, *SMALL, "--set=training.start_epochs=3")

@@ -49,10 +49,10 @@ def save_city(city: City, path: Path | str) -> Path:
     """Write ``city`` to ``path`` atomically: a reader, or a kill, sees the old file or the new one.
 
     Raises:
-        CmustError: the disk is full or the place cannot be written to; what stood there before is untouched.
+        CmustError: the disk is full or the place cannot be reached or written to; what stood there before is untouched.
     """
     path = Path(path)
-    if path.is_dir():
+    if _looked_at(path).is_dir():
         raise CityError(f"{path} is a folder: a city is one file, give a name such as {path / 'city.zarr.zip'}")
     members = _encode(city)
     with atomic_path(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
@@ -68,7 +68,7 @@ def open_city(path: Path | str) -> City:
         CityError: the file is missing, not a city, truncated, altered, or of a newer schema version.
     """
     path = Path(path)
-    if not path.exists():
+    if not _looked_at(path).exists():
         raise CityError(f"there is no city at {path}: check the path, or make one (see 'cmust demo')")
     if not path.is_file():
         raise CityError(f"{path} is not a file: a city is one file, NAME.zarr.zip")
@@ -88,6 +88,15 @@ def open_city(path: Path | str) -> City:
         raise CityError(f"{path} is damaged ({type(error).__name__}: {error}): get or make it again") from error
     _check_fingerprint(path, document, city)
     return city
+
+
+def _looked_at(path: Path) -> Path:
+    """The path, where the system can tell whether there is something: its name may be too long, or a folder closed."""
+    try:
+        path.exists()
+    except OSError as error:
+        raise CityError(f"cannot reach {path}: {error.strerror}; give another path") from error
+    return path
 
 
 def _encode(city: City) -> dict[str, bytes]:

@@ -1,5 +1,6 @@
 """The program: its commands, its version, and what becomes of errors."""
 
+import errno
 import os
 from importlib.util import find_spec
 from typing import Annotated, Any
@@ -13,6 +14,8 @@ from cmust.cli.later import EXTERNAL, add_later
 from cmust.errors import CmustError
 from cmust.memory import keep_freed_memory
 
+UNREACHABLE = {errno.ENAMETOOLONG, errno.EACCES}
+"""What looking at a path ends with that the system refuses to follow; whether something is there nobody knows."""
 RESUMABLE = {"train", "quickstart", "download", "adapt", "update", "experiment"}
 
 
@@ -20,11 +23,18 @@ class Commands(TyperGroup):
     """The group of all commands, which turns the errors a user meets into one line each."""
 
     def invoke(self, ctx: Any) -> Any:
-        """Run the command that was chosen; exit 2 after an error made on purpose, 130 after Ctrl-C."""
+        """Run the command that was chosen; exit 2 after an error made on purpose or a path that cannot be reached, 130
+        after Ctrl-C.
+        """
         try:
             return super().invoke(ctx)
         except CmustError as error:
             typer.echo(f"error: {' '.join(str(error).split())}", err=True)
+            raise typer.Exit(2) from error
+        except OSError as error:
+            if error.errno not in UNREACHABLE:
+                raise
+            typer.echo(f"error: cannot reach {error.filename}: {error.strerror}; give another path", err=True)
             raise typer.Exit(2) from error
         except KeyboardInterrupt as interrupt:
             resumable = ctx.invoked_subcommand in RESUMABLE
