@@ -129,17 +129,6 @@ def test_what_no_gradient_reached_stays_free(rule) -> None:
         assert not stability.frozen["p2"].any() and not stability.frozen["p3"].any()
 
 
-def test_state_of_a_version_that_took_all_for_reached() -> None:
-    network = module((3,))
-    stability = Stability(network.named_parameters())
-    stability.open_history()
-    state = {name: value for name, value in stability.state().items() if not name.startswith("reached/")}
-    other = Stability(network.named_parameters())
-    other.load_state(state)
-    other.freeze(1.0, "element")
-    assert other.share() == 1
-
-
 def test_layers_of_other_tasks_do_not_freeze_before_their_turn() -> None:
     """Two tasks of one channel roll before one of two; two hourly ones before one of half-hours."""
     seen = _frozen_when_rolled("taxi", tiny_task("bike"), tiny_task("taxi"), tiny_task("walk", channels=2))
@@ -192,6 +181,21 @@ def test_state_comes_back() -> None:
     for name in ("p0", "p1"):
         assert torch.equal(other.variance(name), stability.variance(name))
         assert torch.equal(other.anchor[name], stability.anchor[name])
+
+
+@pytest.mark.parametrize("part", ["frozen", "anchor", "mean", "spread", "reached"])
+def test_state_that_lacks_something_does_not_come_back(part: str) -> None:
+    network = module((3, 2), (4,))
+    stability = Stability(network.named_parameters())
+    before = stability.state()
+    stability.open_history()
+    state = stability.state()
+    del state[f"{part}/p1"]
+    with pytest.raises(KeyError, match=f"{part}/p1"):
+        Stability(network.named_parameters()).load_state(state)
+    stability = Stability(network.named_parameters())
+    stability.load_state(before)  # no history has been opened, nothing of it is missing
+    assert stability.count == 0 and not stability.mean
 
 
 def test_memory_does_not_grow_with_the_length_of_the_history() -> None:

@@ -149,15 +149,16 @@ class Stability:
         return {**flat, "count": torch.tensor(self.count)}
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
-        """Put back what ``state`` gave."""
-        for part in ("frozen", "anchor", "mean", "spread", "reached"):
-            found = {
-                name.removeprefix(f"{part}/"): value for name, value in state.items() if name.startswith(f"{part}/")
-            }
-            setattr(self, part, {name: value.to(self._parameters[name].device) for name, value in found.items()})
-        if self.mean and not self.reached:  # saved by a version that took all for reached
-            self.reached = {name: mask.new_ones(()) for name, mask in self.frozen.items()}
+        """Put back what ``state`` gave.
+
+        Raises:
+            KeyError: something is missing.
+        """
         self.count = int(state["count"])
+        of_history = ("mean", "spread", "reached") if self.count else ()
+        for part in ("frozen", "anchor", *of_history):
+            found = {name: state[f"{part}/{name}"].to(p.device) for name, p in self._parameters.items()}
+            setattr(self, part, found)
 
 
 class Hold:
