@@ -238,6 +238,16 @@ def test_losses_that_are_no_numbers_are_null_in_the_history() -> None:
     assert "train not finite, validation not finite, frozen" in shown.getvalue()
 
 
+@pytest.mark.parametrize("name", ["trunk", "head", "star"])
+def test_a_task_may_be_called_like_a_part_of_the_network(name: str) -> None:
+    delivered, _ = trained(small_city("trips", name))
+    assert list(delivered) == ["trips", name]
+    for weights in delivered.values():
+        assert {"embedding.space.weight"} <= set(weights["trunk"]) and set(weights["head"]) == set(
+            delivered["trips"]["head"]
+        )
+
+
 def test_tasks_alone_are_trained_as_if_the_others_were_not_there() -> None:
     together, _ = trained(small_city("trips", "visits"), "alone")
     for task in ("trips", "visits"):

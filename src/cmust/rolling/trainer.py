@@ -151,7 +151,9 @@ class Trainer:
         names = {id(parameter): f"trunk.{name}" for name, parameter in self.trunk.named_parameters()}
         heads = {task: self.heads[task] for task in phase.tasks}
         own = [
-            (f"{task}.{name}", parameter) for task, head in heads.items() for name, parameter in head.named_parameters()
+            (f"head/{task}.{name}", parameter)
+            for task, head in heads.items()
+            for name, parameter in head.named_parameters()
         ]
         self._trained = [(names[id(parameter)], parameter) for parameter in shared] + own
         own_rate = lesson.own_rate or phase.rate
@@ -207,14 +209,14 @@ class Trainer:
             )
         self.trunk.load_state_dict(state.best["trunk"])
         for task in phase.tasks:
-            self.heads[task].load_state_dict(state.best[task])
+            self.heads[task].load_state_dict(state.best[f"head/{task}"])
         if phase.rolls and self.config.freezing:
             self.stability.freeze(self._threshold(phase), self.config.stability)
         if phase.ends_rolling:
             self.star = copy.deepcopy(self.trunk.state_dict())
         if phase.delivers and self.fabric.is_global_zero:
             for task in phase.tasks:
-                self._on_delivery(task, {"trunk": state.best["trunk"], "head": state.best[task]})
+                self._on_delivery(task, {"trunk": state.best["trunk"], "head": state.best[f"head/{task}"]})
         self._emit(
             {
                 "event": "phase",
@@ -283,7 +285,7 @@ class Trainer:
         if best or not state.best:
             state.best_loss, state.best_epoch = loss, state.epoch
             state.best = {"trunk": copy.deepcopy(self.trunk.state_dict())}
-            state.best.update({task: copy.deepcopy(self.heads[task].state_dict()) for task in phase.tasks})
+            state.best.update({f"head/{task}": copy.deepcopy(self.heads[task].state_dict()) for task in phase.tasks})
         return best
 
     def _train_epoch(self, phase: Phase, network: _FabricModule, optimizer: Any, hold: Hold) -> float:
