@@ -7,7 +7,7 @@ phase, epoch, rank), so that a run resumed at any epoch repeats the uninterrupte
 import copy
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,6 +21,15 @@ from cmust.rolling.batches import Batches, derive_seed
 from cmust.rolling.config import TrainingConfig
 from cmust.rolling.lesson import Lesson, lesson_of
 from cmust.rolling.losses import Ensemble, Losses
+from cmust.rolling.optimizer import (
+    Trained,
+    make_optimizer,
+    moments,
+    own_weights,
+    restore_moments,
+    set_rates,
+    shared_weights,
+)
 from cmust.rolling.plan import Phase, rate_factor
 from cmust.rolling.stability import Hold, Stability, Star
 from cmust.rolling.state import Saved
@@ -98,9 +107,9 @@ class Trainer:
             self.stability.hold(star.frozen)
         self.phase_index = 0
         self.state = PhaseState()
-        self._optimizer_steps: Weights = {}
         self._optimizer: torch.optim.Optimizer | None = None
-        self._trained: list[tuple[str, nn.Parameter]] = []
+        self._trained: Trained = []
+        self._resumed_moments: Weights = {}
 
     def common(self) -> Star | None:
         """``W*`` and what is frozen in it, once rolling has ended."""
@@ -144,54 +153,13 @@ class Trainer:
 
     def _prepare(self, phase: Phase) -> tuple[_FabricModule, Any, Hold]:
         """A new optimiser over what is not frozen."""
-        lesson = self._lessons[phase.name]
-        shared = self.stability.trainable()
-        if lesson.parameters is not None:
-            shared = self._only(shared, lesson.parameters)
-        names = {id(parameter): f"trunk.{name}" for name, parameter in self.trunk.named_parameters()}
-        heads = {task: self.heads[task] for task in phase.tasks}
-        own = [
-            (f"head/{task}.{name}", parameter)
-            for task, head in heads.items()
-            for name, parameter in head.named_parameters()
-        ]
-        self._trained = [(names[id(parameter)], parameter) for parameter in shared] + own
-        own_rate = lesson.own_rate or phase.rate
-        groups = [
-            {"params": shared, "lr": phase.rate, "base": phase.rate},
-            {"params": [parameter for _, parameter in own], "lr": own_rate, "base": own_rate},
-        ]
-        groups = [group for group in groups if group["params"]]
-        if not groups:
-            raise RunError(
-                f"phase {phase.name!r} has nothing left to train: all shared weights are frozen, and the head has "
-                f"no weights of its own; lower training.delta (now {self.config.delta:g}), or keep model.prompts"
-            )
-        kind = torch.optim.AdamW if self.config.decoupled_decay else torch.optim.Adam
-        optimizer = kind(groups, eps=self.config.eps, weight_decay=self.config.weight_decay)
-        self._restore_steps(optimizer)
-        self._optimizer = optimizer
+        lesson, heads = self._lessons[phase.name], {task: self.heads[task] for task in phase.tasks}
+        shared, own = shared_weights(self.trunk, self.stability.trainable(), lesson), own_weights(heads)
+        optimizer = make_optimizer(shared, own, phase, lesson, self.config)
+        restore_moments(optimizer, shared + own, self._resumed_moments)
+        self._optimizer, self._trained, self._resumed_moments = optimizer, shared + own, {}
         network, wrapped = self.fabric.setup(Ensemble(self.trunk, heads), optimizer)
         return network, wrapped, self.stability.partly_frozen()
-
-    @staticmethod
-    def _only(trainable: list[nn.Parameter], taught: Sequence[nn.Parameter]) -> list[nn.Parameter]:
-        """Those of ``trainable`` that a lesson teaches; the others stop asking for gradients."""
-        wanted = {id(parameter) for parameter in taught}
-        for parameter in trainable:
-            parameter.requires_grad_(id(parameter) in wanted)
-        return [parameter for parameter in trainable if parameter.requires_grad]
-
-    def _restore_steps(self, optimizer: torch.optim.Optimizer) -> None:
-        """Put back the optimiser's moments after a resume; they live where their parameter does, its step count on
-        the CPU.
-        """
-        for name, parameter in self._trained:
-            for key in ("step", "exp_avg", "exp_avg_sq"):
-                value = self._optimizer_steps.get(f"{name}|{key}")
-                if value is not None:
-                    optimizer.state[parameter][key] = value if key == "step" else value.to(parameter.device)
-        self._optimizer_steps = {}
 
     def _finished(self, phase: Phase) -> bool:
         state = self.state
@@ -296,9 +264,7 @@ class Trainer:
         epoch = self.state.epoch
         torch.manual_seed(derive_seed(self.config.seed, phase, epoch, self.fabric.global_rank))  # of dropout
         for task, starts in self._batches.of_epoch(phase, epoch):
-            factor = rate_factor(phase, self.config, self.state.updates, steps)
-            for group in optimizer.param_groups:
-                group["lr"] = group["base"] * factor
+            set_rates(optimizer, rate_factor(phase, self.config, self.state.updates, steps))
             optimizer.zero_grad()
             loss = self._losses.backward(phase, network, task, starts, epoch)
             if phase.rolls:
@@ -360,12 +326,7 @@ class Trainer:
         tensors["stability"] = self.stability.state()
         if self.star is not None:
             tensors["star"] = self.star
-        steps: dict[str, Tensor] = {}
-        if self._optimizer is not None:
-            for name, parameter in self._trained:
-                for key, value in self._optimizer.state.get(parameter, {}).items():
-                    steps[f"{name}|{key}"] = value
-        tensors["optimizer"] = steps
+        tensors["optimizer"] = moments(self._optimizer, self._trained) if self._optimizer is not None else {}
         values = {
             "phase_index": self.phase_index,
             "epoch": state.epoch,
@@ -391,7 +352,7 @@ class Trainer:
         self.state = PhaseState(
             values["epoch"], values["updates"], values["seconds"], values["best_epoch"], best_loss, best
         )
-        self._optimizer_steps = tensors.get("optimizer", {}) if self.state.epoch else {}
+        self._resumed_moments = tensors.get("optimizer", {}) if self.state.epoch else {}
 
 
 def _number(loss: float) -> float | None:
