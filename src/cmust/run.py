@@ -64,17 +64,18 @@ class Run:
         """The version in force, and the last one there is.
 
         Raises:
-            RunError: ``current.json`` is damaged, or it is lost: more versions lie there than it counts.
+            RunError: ``current.json`` is damaged, or it is lost: more versions lie there than a kill leaves.
         """
         current, last = self._counted()
-        uncounted = self.versions_above(last)
-        if uncounted in ([], [last + 1]):
+        uncounted, kept = self.versions_above(last), self.pointer_file.exists()
+        by_a_kill = kept and uncounted == [last + 1]  # the file is there before the first version that it counts
+        if not uncounted or by_a_kill:
             return current, last
-        state = f"counts {last} version{'s' if last > 1 else ''}" if self.pointer_file.exists() else "is missing"
+        state = f"counts {last} version{'s' if last > 1 else ''}" if kept else "is missing"
         found = ", ".join(f"{number:04d}" for number in uncounted)
         raise RunError(
-            f"{self.pointer_file} {state}, but {self.folder / 'versions'} holds {found}, and a kill leaves one more at "
-            f"most; nothing was removed: {self._restore_pointer()}"
+            f"{self.pointer_file} {state}, but {self.folder / 'versions'} holds {found}, which no kill leaves; nothing "
+            f"was removed: {self._restore_pointer()}"
         )
 
     def _counted(self) -> tuple[int, int]:

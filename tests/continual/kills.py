@@ -95,7 +95,7 @@ def check(run: Path, before: dict[str, bytes], expected: list[bytes]) -> bool:
     new = {name for name in now if name not in before}
     versions = list_versions(run)
     if len(versions) == 1:
-        assert all(name.startswith(("versions/", ".current.json.")) for name in new), new
+        assert all(name.startswith(("versions/", "current.json", ".current.json.")) for name in new), new
         assert forecasts(run) == expected
     for version in versions:
         Forecaster.load(run, version.number)

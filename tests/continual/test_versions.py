@@ -160,6 +160,7 @@ def test_a_version_that_cannot_be_loaded_is_not_made(run: Path) -> None:
 
 
 def test_leftovers_are_cleared_by_the_next_holder(run: Path) -> None:
+    use_version(run, 1)
     before = snapshot(run)
     uncounted = run / "versions" / "0002"
     shutil.copytree(run / "model", uncounted / "model")
@@ -174,10 +175,12 @@ def test_leftovers_are_cleared_by_the_next_holder(run: Path) -> None:
     assert [v.number for v in list_versions(run)] == [1, 2]
 
 
-def test_versions_of_a_lost_pointer_are_not_removed(run: Path) -> None:
-    for name in ("bikes", "cars"):
+@pytest.mark.parametrize("added", [("bikes",), ("bikes", "cars")])
+def test_versions_of_a_lost_pointer_are_not_removed(run: Path, added: tuple[str, ...]) -> None:
+    for name in added:
         adapt(run, tiny_city(tiny_task(name, steps=84)), name, **BIKES)
     (run / "current.json").unlink()
+    last, found = len(added) + 1, "0002, 0003"[: 6 * len(added) - 2]
     before = snapshot(run)
     for command in (
         lambda: adapt(run, bikes(), "metro", **BIKES),  # which would be refused anyway
@@ -187,19 +190,24 @@ def test_versions_of_a_lost_pointer_are_not_removed(run: Path) -> None:
         lambda: list_versions(run),
         lambda: Forecaster.load(run),
     ):
-        with pytest.raises(RunError, match=r"current\.json is missing, but .*versions holds 0002, 0003.*M being the"):
+        with pytest.raises(RunError, match=rf"current\.json is missing, but .*versions holds {found}, which.*M being"):
             command()
     assert snapshot(run) == before
-    (run / "current.json").write_text('{"current": 3, "last": 3}')
-    assert list(Forecaster.load(run).tasks) == ["trips", "visits", "bikes", "cars"]
+    (run / "current.json").write_text(json.dumps({"current": last, "last": last}))
+    assert list(Forecaster.load(run).tasks) == ["trips", "visits", *added]
+
+
+def test_a_pointer_of_long_ago_is_told_from_a_kill(run: Path) -> None:
+    for name in ("bikes", "cars"):
+        adapt(run, tiny_city(tiny_task(name, steps=84)), name, **BIKES)
     (run / "current.json").write_text('{"current": 1, "last": 1}')
-    with pytest.raises(RunError, match=r"counts 1 version, but .* holds 0002, 0003"):
+    with pytest.raises(RunError, match=r"counts 1 version, but .* holds 0002, 0003, which no kill leaves"):
         list_versions(run)
 
 
 def test_a_refused_command_removes_no_version(run: Path) -> None:
     adapt(run, bikes(), "bikes", **BIKES)
-    (run / "current.json").unlink()  # now it looks as a kill leaves it
+    (run / "current.json").write_text('{"current": 1, "last": 1}')  # now it looks as a kill leaves it
     before = snapshot(run)
     for refused in (
         lambda: adapt(run, bikes(), "metro", **BIKES),

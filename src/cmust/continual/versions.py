@@ -165,6 +165,8 @@ class Change:
         write_text(work.folder / "version.json", json.dumps(version, indent=1) + "\n")
         for state in list(work.folder.rglob("state")):
             shutil.rmtree(state)
+        if not self.run.pointer_file.exists():  # so that a version without one tells of its loss, not of a kill
+            _point(self.run, FIRST, FIRST)
         os.rename(work.folder, self.run.version_folder(number))
         _sync(work.folder.parent)
         _point(self.run, number, number)
