@@ -18,6 +18,7 @@ from cmust import Forecaster, adapt, update
 from cmust.continual.versions import list_versions
 from cmust.rolling import state as store
 from tests.continual.conftest import QUICK, old_city, snapshot, whole_city
+from tests.deaths import forked, killed
 from tests.rolling.tiny import quick_prompts, tiny_city, tiny_fit, tiny_settings, tiny_task
 
 CPU = {"accelerator": "cpu", "refine_epochs": 1}
@@ -65,21 +66,12 @@ def child(kind: str, run: Path, operation: int = 0) -> bool:
     """Change the run in a child that dies at an operation (0: never); whether it died."""
     counter = run.with_suffix(".operations")
     counter.unlink(missing_ok=True)
-    pid = os.fork()
-    if not pid:
-        try:
-            die_at(operation, counter)
-            change(kind, run)
-        except BaseException as error:
-            print(repr(error), file=sys.stderr, flush=True)
-            os._exit(1)
-        os._exit(0)
-    _, status = os.waitpid(pid, 0)
-    if os.WIFSIGNALED(status):
-        assert os.WTERMSIG(status) == signal.SIGKILL
-        return True
-    assert os.waitstatus_to_exitcode(status) == 0, "a child failed"
-    return False
+
+    def die() -> None:
+        die_at(operation, counter)
+        change(kind, run)
+
+    return killed(forked(die))
 
 
 def forecasts(run: Path) -> list[bytes]:
@@ -105,7 +97,7 @@ def check(run: Path, before: dict[str, bytes], expected: list[bytes]) -> bool:
 def main(base: Path, kind: str, seed: int) -> None:
     torch.set_num_threads(1)
     rng = random.Random(seed)
-    run, peace, killed = base / "run", base / "peace", base / "killed"
+    run, peace, other = base / "run", base / "peace", base / "killed"
     with quick_prompts():
         tiny_fit(run, old_city(), **tiny_settings("tuned", training=QUICK))
     shutil.copytree(run, peace)
@@ -117,18 +109,18 @@ def main(base: Path, kind: str, seed: int) -> None:
     for operation in [rng.randint(1, operations - 12) for _ in range(3)] + [
         operations - back for back in (9, 5, 2, 1, 0)
     ]:
-        shutil.rmtree(killed, ignore_errors=True)
-        shutil.copytree(run, killed)
-        assert child(kind, killed, operation)
-        outcome["after" if check(killed, before, expected) else "before"] += 1
+        shutil.rmtree(other, ignore_errors=True)
+        shutil.copytree(run, other)
+        assert child(kind, other, operation)
+        outcome["after" if check(other, before, expected) else "before"] += 1
     # What one that died leaves is no hindrance, and the result is that of a change left in peace.
-    shutil.rmtree(killed)
-    shutil.copytree(run, killed)
-    assert child(kind, killed, operations // 2)
-    assert not child(kind, killed)
+    shutil.rmtree(other)
+    shutil.copytree(run, other)
+    assert child(kind, other, operations // 2)
+    assert not child(kind, other)
     model = Path("versions") / "0002" / "model"
-    same = snapshot(killed / model) == snapshot(peace / model)
-    left = [str(path) for path in killed.rglob("*") if path.suffix == ".tmp" or path.name in (".work", "state")]
+    same = snapshot(other / model) == snapshot(peace / model)
+    left = [str(path) for path in other.rglob("*") if path.suffix == ".tmp" or path.name in (".work", "state")]
     print(json.dumps({**outcome, "operations": operations, "same": same, "left": left}))
 
 

@@ -16,6 +16,7 @@ import torch
 
 from cmust.experiments import table1
 from cmust.experiments.study import make_terms, run
+from tests.deaths import forked, killed
 from tests.rolling.tiny import SIZES, quick_prompts, small_city
 
 SYSTEMS = ("naive", "stid", "mtgnn", "cmust_tuned")
@@ -55,28 +56,10 @@ def fill(folder: Path, log: Path) -> None:
         run(table1.TABLE1, table1.cells(tuple(terms.city.tasks), SYSTEMS, [0]), terms, folder, watching=watching)
 
 
-def child(folder: Path, log: Path) -> bool:
-    """Whether it was killed."""
-    pid = os.fork()
-    if not pid:
-        try:
-            fill(folder, log)
-        except BaseException as error:
-            print(repr(error), file=sys.stderr, flush=True)
-            os._exit(1)
-        os._exit(0)
-    _, status = os.waitpid(pid, 0)
-    if os.WIFSIGNALED(status):
-        assert os.WTERMSIG(status) == signal.SIGKILL
-        return True
-    assert os.waitstatus_to_exitcode(status) == 0, "a child failed"
-    return False
-
-
 def main(folder: Path) -> None:
     torch.set_num_threads(1)
     log, seen, again, deaths = folder.with_suffix(".log"), {}, [], 0
-    while child(folder, log):
+    while killed(forked(lambda: fill(folder, log))):
         deaths += 1
         now = {file.name: file.stat().st_mtime_ns for file in (folder / "cells").glob("*.json")}
         again += [name for name, time in seen.items() if now.get(name) != time]

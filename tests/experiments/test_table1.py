@@ -1,10 +1,7 @@
 """Table 1 on a tiny city: killed again and again, rendered from what is stored, within a budget."""
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +27,7 @@ from cmust.forecaster import Forecaster
 from cmust.naive import LABELS
 from cmust.run import Run
 from cmust.windows import common_cuts, make_windows
+from tests.deaths import told_by
 from tests.experiments.kills import SETTINGS
 from tests.rolling.tiny import SIZES, quick_prompts, small_city, tiny_city, tiny_task
 
@@ -38,11 +36,7 @@ from tests.rolling.tiny import SIZES, quick_prompts, small_city, tiny_city, tiny
 def filled(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
     """A table whose making was killed many times, and what was seen meanwhile."""
     folder = tmp_path_factory.mktemp("experiment") / "table1"
-    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
-    command = [sys.executable, "-m", "tests.experiments.kills", str(folder)]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=Path(__file__).parents[2])
-    assert done.returncode == 0, done.stderr
-    return folder, json.loads(done.stdout)
+    return folder, told_by("tests.experiments.kills", folder)
 
 
 def test_killed_at_any_time_it_repeats_no_cell(filled: tuple[Path, dict[str, Any]]) -> None:

@@ -19,6 +19,7 @@ from safetensors.torch import load_file
 import cmust.files
 import cmust.fitting
 from cmust.rolling import state as store
+from tests.deaths import forked, killed
 from tests.rolling.tiny import small_city, tiny_fit
 
 SETTINGS = {
@@ -88,28 +89,14 @@ def die_while_saving(kind: str, after: int) -> None:
 
 def child(folder: Path, kind: str, number: int) -> int:
     """Fork a fit; its process id."""
-    pid = os.fork()
-    if pid:
-        return pid
-    try:
+
+    def fit() -> None:
         watcher = DiesAtUpdate(number) if kind == "update" else None
         if kind in ("half", "written", "renamed"):
             die_while_saving(kind, number)
         tiny_fit(folder, small_city(), watcher=watcher, **SETTINGS)
-    except BaseException as error:
-        print(repr(error), file=sys.stderr, flush=True)
-        os._exit(1)
-    os._exit(0)
 
-
-def killed(pid: int) -> bool:
-    """Wait for a child; whether it was killed."""
-    _, status = os.waitpid(pid, 0)
-    if os.WIFSIGNALED(status):
-        assert os.WTERMSIG(status) == signal.SIGKILL
-        return True
-    assert os.waitstatus_to_exitcode(status) == 0, "a child failed"
-    return False
+    return forked(fit)
 
 
 def history(folder: Path) -> list[dict]:

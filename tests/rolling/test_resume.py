@@ -1,27 +1,12 @@
 """A run killed again and again ends with the very bits of a run left in peace."""
 
-import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
+from tests.deaths import told_by
 
 
 def test_kills_in_mid_epoch_and_in_mid_save(tmp_path: Path) -> None:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'src'}"}
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.rolling.kills", str(tmp_path), "1"],
-        cwd=ROOT,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    result = json.loads(done.stdout.splitlines()[-1])
+    result = told_by("tests.rolling.kills", tmp_path, 1)
     assert sum(result["deaths"].values()) >= 20
     assert all(count >= 1 for count in result["deaths"].values()), result["deaths"]
     assert result["files"] == [
