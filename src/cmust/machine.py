@@ -2,6 +2,7 @@
 
 import os
 import platform
+import shlex
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,10 +30,12 @@ def provenance(command: str | None, device: torch.device) -> dict[str, Any]:
 
 
 def command_line() -> str:
-    """How this program was started, without the folder it lies in; ``python -m cmust`` as ``cmust``."""
+    """How this program was started, as a shell reads it, without the folder it lies in; ``python -m cmust`` as
+    ``cmust``.
+    """
     program = Path(sys.argv[0])
     name = program.parent.name if program.name == "__main__.py" else program.name
-    return " ".join([name, *sys.argv[1:]])
+    return shlex.join([name, *sys.argv[1:]])
 
 
 def describe_machine(device: torch.device) -> str:
