@@ -150,10 +150,10 @@ def build_run(
             tasks[name]["geometry"] = None
     (folder / "model").mkdir(parents=True)
     config = {
-        "settings": {"preset": "tuned", "scheme": "rolling", "training": {"seed": 7}},
+        "settings": {"preset": "tuned", "scheme": "rolling", "tasks": list(names), "training": {"seed": 7}},
         "city": {"name": "demo city", "fingerprint": "ab" * 32},
     }
-    (folder / "config.json").write_text(json.dumps(config | {"task_order": list(names)}))
+    (folder / "config.json").write_text(json.dumps(config))
     (folder / "history.jsonl").write_text("".join(json.dumps(line) + "\n" for line in make_history(list(names))))
     (folder / "model" / "model.json").write_text(json.dumps({"schema": 1, "tasks": tasks}))
     (folder / "evaluation.json").write_text(json.dumps(make_evaluation(tasks), indent=1))

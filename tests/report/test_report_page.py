@@ -1,6 +1,7 @@
 """The page without a browser: its structure, its numbers, its escapes, its promises."""
 
 import base64
+import dataclasses
 import hashlib
 import json
 import re
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 
 from cmust.report import write_report
+from tests.rolling.tiny import small_city, tiny_fit
 
 Edit = Callable[[Path, Callable[[dict[str, Any]], None]], None]
 VOID = {"meta", "link", "br", "input", "rect"}
@@ -220,9 +222,22 @@ def test_without_a_sample_the_scores_stay(run_folder: Path) -> None:
 
 
 def test_a_run_that_has_only_begun(tmp_path: Path) -> None:
-    (tmp_path / "config.json").write_text('{"city": {"name": "begun", "synthetic": true}, "tasks": ["b", "a"]}')
-    text = page_of(tmp_path).text
-    assert "begun" in text and "SYNTHETIC" in text and "task order b, a" in text and "No epoch has ended yet" in text
+    class Stops:
+        def plan(self, phases: list[Any], updates: list[int]) -> None:
+            """Training begins."""
+
+        def update(self, phase: Any, epoch: int) -> None:
+            raise KeyboardInterrupt
+
+    city = dataclasses.replace(small_city("trips", "visits"), name="begun", synthetic=True)
+    with pytest.raises(KeyboardInterrupt):
+        tiny_fit(tmp_path / "run", city, watcher=Stops(), tasks=["visits", "trips"])
+    text = page_of(tmp_path / "run").text
+    assert "begun" in text and "SYNTHETIC" in text and "No epoch has ended yet" in text
+    for fact in ("preset paper", "scheme rolling", "seed 0", "task order visits, trips", "protocol purged"):
+        assert fact in text
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert config["made"]["machine"] in text and config["city"]["fingerprint"][:12] in text
 
 
 def test_frozen_shares_by_layer_and_the_warning(run_folder: Path) -> None:

@@ -4,7 +4,6 @@ import base64
 import hashlib
 import html
 import shlex
-from collections import deque
 from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
@@ -108,20 +107,15 @@ def _city(run: RunFiles) -> tuple[str, bool]:
     known = run.evaluation.city if run.evaluation else run.model.city if run.model else None
     if known is not None:
         return known.name, known.synthetic
-    city = run.config.get("city")
-    name = city.get("name") if isinstance(city, dict) else city
-    return str(name or "unnamed city"), bool(_setting(run.config, "synthetic"))
+    return str(_setting(run, "city", "name") or "unnamed city"), bool(_setting(run, "city", "synthetic"))
 
 
-def _setting(config: dict[str, Any], key: str) -> Any:
-    """The value of ``key`` nearest to the top of the settings, ``None`` where it is nowhere."""
-    waiting = deque([config])
-    while waiting:
-        level = waiting.popleft()
-        if level.get(key) is not None:
-            return level[key]
-        waiting.extend(value for value in level.values() if isinstance(value, dict))
-    return None
+def _setting(run: RunFiles, *keys: str) -> Any:
+    """What ``config.json`` says there; None where it says nothing."""
+    found: Any = run.config
+    for key in keys:
+        found = found.get(key) if isinstance(found, dict) else None
+    return found
 
 
 def _facts(run: RunFiles) -> str:
@@ -132,17 +126,17 @@ def _facts(run: RunFiles) -> str:
     facts = {
         "version": force
         and (f"{force.number}, made by {force.made_by}" + (f" from {force.parent}" if force.parent else "")),
-        "preset": _setting(run.config, "preset"),
-        "scheme": _setting(run.config, "scheme"),
-        "seed": _setting(run.config, "seed"),
-        "task order": next(filter(None, (_setting(run.config, key) for key in ("task_order", "tasks"))), None),
-        "protocol": evaluation.protocol if evaluation else _setting(run.config, "protocol"),
+        "preset": _setting(run, "settings", "preset"),
+        "scheme": _setting(run, "settings", "scheme"),
+        "seed": _setting(run, "settings", "training", "seed"),
+        "task order": _setting(run, "settings", "tasks"),
+        "protocol": evaluation.protocol if evaluation else _setting(run, "settings", "protocol"),
         "part": evaluation.part if evaluation else None,
         "evaluated": made.when if made else None,
-        "machine": made.machine if made else _setting(run.config, "machine"),
-        "command": made.command if made and made.command else _setting(run.config, "command"),
-        "versions": (made.versions if made else None) or _setting(run.config, "versions"),
-        "city fingerprint": (evaluation.city.fingerprint if evaluation else "") or _setting(run.config, "fingerprint"),
+        "machine": made.machine if made else _setting(run, "made", "machine"),
+        "command": made.command if made and made.command else _setting(run, "made", "command"),
+        "versions": (made.versions if made else None) or _setting(run, "made", "versions"),
+        "city fingerprint": (evaluation.city.fingerprint if evaluation else "") or _setting(run, "city", "fingerprint"),
     }
     rows = []
     for name, value in facts.items():
