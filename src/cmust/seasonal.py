@@ -45,9 +45,8 @@ class WeeklyAverage:
         Args:
             time: local wall-clock times.
             leave_out: ``(S, N, C)``; where given and not NaN, the value of that step is taken out of its own average
-                (and
-                out of what stands in for it), so that a training target is never part of the forecast it is compared
-                with.
+                (and out of what stands in for it), so that a training target is never part of the forecast it is
+                compared with.
         """
         own = np.zeros((1, 1, 1), np.float64) if leave_out is None else np.nan_to_num(leave_out.astype(np.float64))
         owns = np.zeros((1, 1, 1), np.int64) if leave_out is None else (~np.isnan(leave_out)).astype(np.int64)

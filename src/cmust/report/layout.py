@@ -70,9 +70,9 @@ class Made(BaseModel):
     """Who made the evaluation, when and on what."""
 
     when: str | None = None
-    command: str | list[str] | None = None
+    command: str | None = None
     versions: dict[str, str] = {}
-    machine: str | dict[str, Any] | None = None
+    machine: str | None = None
 
 
 class CityName(BaseModel):

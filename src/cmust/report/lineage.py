@@ -34,12 +34,12 @@ def _row(version: VersionRecord) -> str:
     force = ' <b class="best">in force</b>' if version.in_force else ""
     first = version.parent is None
     made = version.made
-    command = " ".join(made.command) if isinstance(made.command, list) else made.command or ""
     return (
         f'<tr><th scope="row">{version.number}{force}</th><td>{escape(version.made_by)}</td>'
         f"<td>{escape((made.when or '')[:16].replace('T', ' '))}</td><td>{'' if first else version.parent}</td>"
         f"<td>{escape(', '.join(version.weights if first else version.changed))}</td>"
-        f"<td>{'' if first else escape(', '.join(version.unchanged))}</td><td><code>{escape(command)}</code></td></tr>"
+        f"<td>{'' if first else escape(', '.join(version.unchanged))}</td>"
+        f"<td><code>{escape(made.command or '')}</code></td></tr>"
     )
 
 

@@ -3,7 +3,6 @@
 import base64
 import hashlib
 import html
-import shlex
 from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
@@ -140,7 +139,7 @@ def _facts(run: RunFiles) -> str:
     }
     rows = []
     for name, value in facts.items():
-        shown = html.escape(_words(value, command=name == "command")) if value not in (None, "", {}, []) else ""
+        shown = html.escape(_words(value)) if value not in (None, "", {}, []) else ""
         if shown and name == "command":
             shown = f"<code>{shown}</code>"
         if shown and name == "city fingerprint":
@@ -149,11 +148,11 @@ def _facts(run: RunFiles) -> str:
     return "".join(rows)
 
 
-def _words(value: Any, command: bool) -> str:
+def _words(value: Any) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{key} {item}" for key, item in value.items())
     if isinstance(value, list):
-        return shlex.join(str(item) for item in value) if command else ", ".join(str(item) for item in value)
+        return ", ".join(str(item) for item in value)
     return str(value)
 
 
