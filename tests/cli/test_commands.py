@@ -353,6 +353,15 @@ def test_a_path_that_no_system_takes(city: Path, trained: Path, tmp_path: Path) 
     assert not list(tmp_path.iterdir())
 
 
+def test_an_empty_name_among_tasks_does_not_mean_all(city: Path, tmp_path: Path) -> None:
+    source, place = tmp_path / "data.npz", ["--start", "2018-01-01", "--timezone", "UTC", "--coordinates", "unknown"]
+    np.savez(source, data=np.ones((288, 2, 1), np.float32))
+    for tasks in ("", "crowd_in,,taxi_pickup"):
+        assert "--tasks is given" in error("train", city, tmp_path / "run", "--tasks", tasks)
+        assert "--tasks is given" in error("import", "pems", source, tmp_path / "new", *place, "--tasks", tasks)
+    assert list(tmp_path.iterdir()) == [source]
+
+
 def test_a_run_of_other_settings_is_left_alone(city: Path, trained: Path) -> None:
     before = (trained / "config.json").read_bytes()
     assert "start_epochs" in error("train", city, trained, *SMALL, "--set=training.start_epochs=3")

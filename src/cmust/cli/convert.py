@@ -10,7 +10,7 @@ import typer
 
 from cmust.city import City, open_city
 from cmust.city.labels import PublishedLabels
-from cmust.cli.arguments import Force, check_new, pairs
+from cmust.cli.arguments import Force, check_new, names, pairs
 from cmust.cli.grouped import grouped
 from cmust.ingest.formats import (
     Imported,
@@ -35,7 +35,7 @@ Timezone = Annotated[
 Name = Annotated[str | None, typer.Option(help="Name of the city; that of the source when not given.")]
 Kind = Annotated[list[str] | None, typer.Option(help="TASK=count|speed|risk|concentration|other; may be repeated.")]
 Unit = Annotated[list[str] | None, typer.Option(help="TASK=UNIT; may be repeated.")]
-Tasks = Annotated[str, typer.Option(help="Names of the channels, separated by commas.")]
+Tasks = Annotated[str | None, typer.Option(help="Names of the channels, separated by commas.")]
 Start = Annotated[str, typer.Option(help="Wall-clock time of the first step, such as 2018-01-01T00:00:00.")]
 
 
@@ -108,10 +108,11 @@ def basicts(
     labels: Labels,
     start: Start,
     interval: Annotated[int | None, typer.Option(help="Seconds; when the folder does not say.")] = None,
-    tasks: Tasks = "",
+    tasks: Tasks = None,
 ) -> None:
     """A BasicTS data folder: desc.json with data.dat, or meta.json with .npy files."""
-    target.save(import_basicts(source, labels.of(source), start=start, interval=interval, tasks=_split(tasks)))
+    channels = names("--tasks", tasks) or []
+    target.save(import_basicts(source, labels.of(source), start=start, interval=interval, tasks=channels))
 
 
 @import_app.command("wide")
@@ -137,11 +138,12 @@ def pems(
     labels: Labels,
     start: Start,
     interval: Annotated[int, typer.Option(help="Seconds between steps.")] = 300,
-    tasks: Tasks = "",
+    tasks: Tasks = None,
     key: Annotated[str, typer.Option(help="The array in the file.")] = "data",
 ) -> None:
     """A (time, node, channel) npz as of PEMS03, PEMS04, PEMS07, PEMS08."""
-    target.save(import_pems(source, labels.of(source), start=start, interval=interval, tasks=_split(tasks), key=key))
+    channels = names("--tasks", tasks) or []
+    target.save(import_pems(source, labels.of(source), start=start, interval=interval, tasks=channels, key=key))
 
 
 @import_app.command("published")
@@ -200,10 +202,6 @@ def to_libcity(
 ) -> None:
     """LibCity atomic files: .geo, .dyna, config.json."""
     _report(export_libcity(_open(city, task), target, missing=missing, neighbours=neighbours, progress=_say), target)
-
-
-def _split(names: str) -> list[str]:
-    return [name.strip() for name in names.split(",")] if names else []
 
 
 def _open(path: Path, tasks: list[str] | None) -> City:

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cmust.cli.arguments import CityFile, is_first_process, shown_command
+from cmust.cli.arguments import CityFile, is_first_process, names, shown_command
 
 Preset = Annotated[str | None, typer.Option(help="tuned (default), paper or reference.", show_default=False)]
 
@@ -93,7 +93,7 @@ def _settings(config: Path | None, changes: list[str], tasks: str | None, **flag
     values = read_settings(config) if config else {}
     given: dict[str, Any] = {key: value for key, value in flags.items() if value is not None}
     if tasks is not None:
-        given["tasks"] = [name.strip() for name in tasks.split(",")]
+        given["tasks"] = names("--tasks", tasks)
     changed = parse_overrides(changes)
     for key in given:
         if key in changed:
