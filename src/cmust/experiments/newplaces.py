@@ -124,8 +124,8 @@ def collect(folder: Path) -> dict[str, Any]:
     """
     table: dict[str, Any] = {"tasks": {}, "costs": {}}
     for file in sorted(folder.glob("*/auto/adapt.json")):
-        record, plain, task = read_json(file, ""), read_json(file.parent.parent / "nothing" / "adapt.json", ""), ""
-        task = file.parent.parent.name
+        cell = file.parent.parent
+        record, plain, task = read_json(file, ""), read_json(cell / "nothing" / "adapt.json", ""), cell.name
         (trained,), (untrained,) = record["tasks"].values(), plain["tasks"].values()
         table["tasks"][task] = {**untrained["systems"], ADAPTED: trained["systems"][SYSTEM]}
         table["costs"][task] = record["costs"][SYSTEM]
