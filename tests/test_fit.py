@@ -18,6 +18,7 @@ from torch.utils.checkpoint import checkpoint
 
 from cmust import Forecaster, evaluate, fit
 from cmust.bundle.schema import digest
+from cmust.city.checks import LONGEST_NAME
 from cmust.errors import CityError, CmustError, ConfigError, RunError
 from cmust.rolling import state as store
 from cmust.run import Run
@@ -54,6 +55,12 @@ def test_a_run_folder_is_complete(finished: Path) -> None:
     ]
     assert list((finished / "tensorboard").glob("events*"))
     assert not list(finished.rglob("*.tmp")) and not list(finished.rglob("*.pkl"))
+
+
+def test_the_longest_name_of_a_task_can_be_that_of_files(tmp_path: Path) -> None:
+    name = LONGEST_NAME * "a"
+    tiny_fit(tmp_path / "run", small_city(name), **QUICK).save_pretrained(tmp_path / "bundle")
+    assert list(Forecaster.load(tmp_path / "bundle").tasks) == [name]
 
 
 def test_a_finished_run_is_not_trained_again(run: Path) -> None:

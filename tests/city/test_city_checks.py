@@ -24,6 +24,7 @@ VALUES = np.zeros((6, 3, 1), np.float32)
 BAD_TASKS: list[tuple[dict[str, Any], str]] = [
     ({"name": "Taxi Trips"}, r"task name 'Taxi Trips' is not allowed: use lower-case"),
     ({"name": ""}, r"task name '' is not allowed"),
+    ({"name": "a" * 201}, r"task name 'a{40}\.\.\.' has 201 letters: use 200 at most"),
     ({"kind": "flow"}, r"kind is 'flow', it has to be one of count, speed"),
     ({"values": VALUES[:, :, 0]}, r"shape \(6, 3\), they have to be \(time, node, channel\)"),
     ({"values": VALUES[:5]}, r"time has 6 entries but values of shape \(5, 3, 1\) have 5 steps"),

@@ -3,11 +3,11 @@
 Each ``check_*`` function raises :class:`cmust.errors.CityError` at the first thing that does not hold.
 
 Checks of a task (:func:`check_task`)
-    name is lower-case letters, digits and underscores; kind is known; values are ``(time, node, channel)``, none of the
-    three empty; the lengths of time, nodes, lon, lat, channels and geometry fit; node and channel names are unique and
-    not empty; lon and lat are finite and on the globe; the interval divides a day; times are valid, unique, sorted and
-    exactly one interval apart; no value is infinite; geometry is GeoJSON of finite numbers; unit and description are
-    text.
+    name is lower-case letters, digits and underscores, 200 of them at most; kind is known; values are ``(time, node,
+    channel)``, none of the three empty; the lengths of time, nodes, lon, lat, channels and geometry fit; node and
+    channel names are unique and not empty; lon and lat are finite and on the globe; the interval divides a day; times
+    are valid, unique, sorted and exactly one interval apart; no value is infinite; geometry is GeoJSON of finite
+    numbers; unit and description are text.
 Checks of a covariate (:func:`check_covariate`)
     the same for name, values, times, interval, node names and unit.
 Checks of a city (:func:`check_city`)
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 KINDS = ("count", "speed", "risk", "concentration", "other")
 DAY = 86_400
 _NAME = re.compile(r"[a-z0-9_]+")
+LONGEST_NAME = 200
+"""Letters of a task's name. A file name has 255 at most, with what stands around it while the file is written."""
 _COLLECTION = "GeometryCollection"
 _DEPTH = {"Point": 1, "MultiPoint": 2, "LineString": 2, "MultiLineString": 3, "Polygon": 3, "MultiPolygon": 4}
 """How deep the numbers of a GeoJSON geometry lie in lists."""
@@ -152,6 +154,11 @@ def _check_name(kind: str, name: str) -> None:
     check_text(f"the {kind}", "name", name)
     if not _NAME.fullmatch(name):
         raise CityError(f"{kind} name '{name}' is not allowed: use lower-case letters, digits and underscores")
+    if len(name) > LONGEST_NAME:
+        raise CityError(
+            f"{kind} name '{name[:40]}...' has {len(name)} letters: use {LONGEST_NAME} at most, since files of a run "
+            f"are named by it"
+        )
 
 
 def _check_length(what: str, label: str, found: int, expected: int, axis: str, shape: tuple[int, ...]) -> None:
