@@ -334,3 +334,16 @@ def test_a_sum_of_a_column_in_another_script(tmp_path):
         "u389485a8_start": ("人数", 2),
         "u389485a8_end": ("人数", 2),
     }
+
+
+def test_an_archive_in_an_archive(tmp_path):
+    inner, outer = tmp_path / "2016.zip", tmp_path / "all.ZIP"
+    with zipfile.ZipFile(inner, "w") as packed:
+        packed.write(write_csv(tmp_path / "b.csv", GOOD), "b.csv")
+    with zipfile.ZipFile(outer, "w") as packed:
+        packed.write(write_csv(tmp_path / "a.csv", GOOD[:3]), "a.csv")
+        packed.write(inner, "years/2016.zip")
+    assert run(outer, plan_of()).report.accounts[0].kept == 13
+    with zipfile.ZipFile(outer, "w") as packed:
+        packed.writestr("2016.zip", inner.read_bytes()[:50])
+    fails("all.ZIP.*2016.zip cannot be unpacked", outer)

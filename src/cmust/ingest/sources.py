@@ -79,7 +79,8 @@ HeadReader = Callable[[str], list[str]]
 
 
 def expand(inputs: Sequence[str | Path], work: Path) -> list[str]:
-    """All files that ``inputs`` (paths, folders, globs) name; zip archives are unpacked into ``work``.
+    """All files that ``inputs`` (paths, folders, globs) name; zip archives, and those in them, are unpacked into
+    ``work``.
 
     Raises:
         IngestError: something names no file, or an archive is damaged or holds no table.
@@ -197,7 +198,7 @@ def _unpack(archive: Path, work: Path) -> list[str]:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 with packed.open(member) as source, target.open("wb") as sink:
                     shutil.copyfileobj(source, sink, 1 << 20)
-                out.append(str(target))
+                out.extend(_unpack(target, work) if target.suffix.lower() == ".zip" else [str(target)])
             return out
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError) as error:
         raise IngestError(f"{archive} cannot be unpacked ({error}): get it again") from error
