@@ -265,6 +265,25 @@ def test_accidents_and_people_without_an_id_do_not_meet(tmp_path):
     assert "1 without an accident's id" in made.report.notes[0]
 
 
+@pytest.mark.parametrize(
+    "crash_ids, people_ids", [(["int64"] * 2, ["Int64"] * 2), (["str", "int64"], ["float64", "str"])]
+)
+def test_accidents_whose_ids_are_numbers(tmp_path, crash_ids, people_ids):
+    trips, *tables = chicago_files(tmp_path)
+    found = {}
+    for path, kinds, name in zip(tables, (crash_ids, people_ids), ("crashes", "people"), strict=True):
+        frame = pd.read_csv(path, dtype={"CRASH_RECORD_ID": str}).dropna(subset="CRASH_RECORD_ID")
+        frame["CRASH_RECORD_ID"] = frame["CRASH_RECORD_ID"].map(dict(zip("abcdef", range(7, 13), strict=True)))
+        if "CRASH_DATE" in frame:
+            frame["CRASH_DATE"] = pd.to_datetime(frame["CRASH_DATE"], format="%m/%d/%Y %I:%M:%S %p")
+        found[name] = [tmp_path / f"{name}{at}.parquet" for at in range(2)]
+        for at, (kind, file) in enumerate(zip(kinds, found[name], strict=True)):
+            frame[at::2].astype({"CRASH_RECORD_ID": kind}).to_parquet(file)
+    with open_engine(threads=1) as engine:
+        made = chicago([trips], engine, min_trips=60, **found)
+    assert made.city.task("risk").values[:, :, 0].tolist() == [[0, 0], [0, 7]]
+
+
 def test_chicago_command_with_other_weights(tmp_path):
     trips, crashes, people = chicago_files(tmp_path)
     to = tmp_path / "chicago.zarr.zip"
