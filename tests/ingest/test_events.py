@@ -466,17 +466,19 @@ def test_a_category_of_no_record_is_zero_in_known_cells(tmp_path):
 
 def test_zone_ids_of_the_polygons_are_those_of_the_records(tmp_path):
     shapely = pytest.importorskip("shapely")
-    ids = ["4.0", "7"]
-    shapes = [shapely.geometry.mapping(shapely.box(x, 0, x + 1, 1)) for x in (0, 1)]
+    ids = ["4.0", "7", "NA", "null"]
+    shapes = [shapely.geometry.mapping(shapely.box(x, 0, x + 1, 1)) for x in range(4)]
     features = [
         {"type": "Feature", "properties": {"zone": name}, "geometry": shape}
         for name, shape in zip(ids, shapes, strict=True)
     ]
     source = tmp_path / "zones.geojson"
     source.write_text(json.dumps({"type": "FeatureCollection", "features": features}))
-    path = write_csv(tmp_path / "a.csv", [["2016-01-01 10:00:00", zone] for zone in ("4", "7.0")], ("time", "zone"))
+    path = write_csv(
+        tmp_path / "a.csv", [["2016-01-01 10:00:00", zone] for zone in ("4", "7.0", *ids[2:])], ("time", "zone")
+    )
     made = run(path, plan_of(events=(Event("seen", "time", zone="zone"),), place=read_zones(source)))
-    assert made.city.task("seen").nodes == ("4", "7")
+    assert made.city.task("seen").nodes == ("4", "7", "NA", "null")
 
 
 def test_categories_of_other_scripts(tmp_path):

@@ -104,6 +104,19 @@ def test_ids_of_the_table_are_those_of_the_readings(tmp_path):
     assert sorted(city.task("flow").nodes) == ["-6", "4", "5", "7", "v1.0"]
 
 
+def test_ids_that_other_programs_take_for_missing(tmp_path):
+    ids = ["NA", "null", "nan", "None"]
+    places = [[name, at, at] for at, name in enumerate(ids)] + [["far", "NA", ""]]  # a place that nobody needs
+    table = write_csv(tmp_path / "n.csv", places, ("id", "lon", "lat"))
+    rows = [[name, "2016-01-01 10:00", at, 10, 1] for at, name in enumerate(ids)]
+    city = make(write_csv(tmp_path / "r.csv", rows, HEADER), table).city
+    assert city.task("flow").nodes == tuple(ids)
+    assert open_city(city.save(tmp_path / "c.zarr.zip")).task("flow").nodes == tuple(ids)
+    assert city.task("flow").values.ravel().tolist() == city.task("flow").lon.tolist() == [0, 1, 2, 3]
+    with pytest.raises(IngestError, match="node '' is there twice or has no id"):
+        make(tmp_path / "r.csv", write_csv(tmp_path / "e.csv", [["", 1, 1], ["", 2, 2]], ("id", "lon", "lat")))
+
+
 @pytest.mark.parametrize("bound", ["start", "stop"])
 def test_a_period_that_begins_or_ends_within_the_doubled_hour(tmp_path, nodes, bound):
     rows = [["7", f"2016-11-06T{hour:02d}:{minute}:00Z", 1, 10, 1] for hour in range(3, 9) for minute in ("00", "30")]
@@ -145,7 +158,7 @@ def test_settings_that_do_not_fit(tmp_path, nodes):
         ({"min_share": 2.0}, "between 0 and 1"),
         (
             {"nodes": write_csv(tmp_path / "n2.csv", [["1", 1, 1], ["1", 2, 2]], ("id", "lon", "lat"))},
-            "node 1 is there twice",
+            "node '1' is there twice",
         ),
         ({"nodes": write_csv(tmp_path / "n3.csv", [["1", 1, 1]], ("id", "lon", "lat"))}, "no reading is left"),
     ):

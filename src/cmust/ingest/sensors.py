@@ -170,7 +170,8 @@ def read_nodes(path: Path | str) -> pd.DataFrame:
         IngestError: the file cannot be read, lacks a column, or names a node twice.
     """
     try:
-        table = pd.read_csv(path, sep=None, engine="python", dtype=str)
+        # "NA" may be the id of a node
+        table = pd.read_csv(path, sep=None, engine="python", dtype=str, keep_default_na=False)
     except FileNotFoundError as error:
         raise IngestError(f"there is no file {path}: give the table of the nodes") from error
     except (OSError, ValueError, csv.Error) as error:
@@ -185,14 +186,13 @@ def read_nodes(path: Path | str) -> pd.DataFrame:
     node = find_column(("node", "id", "node_id", "sensor", "sensor_id", "station"), names) or names[0]
     ids = [plain_id(text) for text in table[node].fillna("")]
     try:
-        places = pd.DataFrame(
-            {"lon": table[lon].astype(float).to_numpy(), "lat": table[lat].astype(float).to_numpy()}, ids
-        )
+        degrees = table[[lon, lat]].replace(["", "NA"], "nan").astype(float)
+        places = pd.DataFrame({"lon": degrees[lon].to_numpy(), "lat": degrees[lat].to_numpy()}, ids)
     except ValueError as error:
         raise IngestError(f"{path}: a longitude or latitude is not a number ({error})") from error
     if places.index.has_duplicates or "" in places.index:
-        double = places.index[places.index.duplicated()].tolist() or ["an empty id"]
-        raise IngestError(f"{path}: node {double[0]} is there twice or has no id")
+        double = places.index[places.index.duplicated()].tolist() or [""]
+        raise IngestError(f"{path}: node '{double[0]}' is there twice or has no id")
     return places
 
 
