@@ -153,11 +153,29 @@ def test_nyc_zone_ids_and_coordinates_are_told_apart(tmp_path, extra):
         with pytest.raises(
             IngestError, match=r"today.parquet holds zone ids.*\(--zones FILE; in Python zones=\).*fetches"
         ):
-            nyc_taxi([old, today], engine)
-        with pytest.raises(IngestError, match=r"2016-01.csv holds coordinates, not zone ids: leave out --zones"):
-            nyc_taxi([today, old], engine, zones=zones)
+            nyc_taxi([today], engine)
+        for given in (zones, None):
+            with pytest.raises(
+                IngestError, match=r"2016-01.csv holds coordinates, .*today.parquet zone ids: .*leave out"
+            ):
+                nyc_taxi([today, old], engine, zones=given)
         with pytest.raises(IngestError, match=r"no column 'pickup_longitude / Start_Lon'.*help"):
             nyc_taxi([neither], engine)
+
+
+def test_nyc_coordinates_are_looked_up_in_zones(tmp_path):
+    """Zones of which each holds the trips that a cell of the grid holds count as these cells do."""
+    shapely = pytest.importorskip("shapely")
+    file = taxi_file(tmp_path, "2016-01")
+    with open_engine(threads=1) as engine:
+        cells = nyc_taxi([file], engine, min_trips=3)
+        names = cells.city.task("crowd_in").nodes
+        shapes = tuple(shapely.geometry.shape(shape) for shape in cells.city.task("crowd_in").geometry)
+        made = nyc_taxi([file], engine, zones=Zones(names, names, shapes))
+    assert list(made.city.tasks) == list(cells.city.tasks)
+    for name, task in made.city.tasks.items():
+        assert task.nodes == names and task.values.sum() > 0
+        np.testing.assert_array_equal(task.values, cells.city.task(name).values)
 
 
 def test_nyc_archives_are_unpacked_once(tmp_path, monkeypatch):
