@@ -116,6 +116,12 @@ def test_times(tmp_path):
         str(run(path, plan_of(time_format="%d/%m/%Y %H:%M", max_bad_share=1.0)).city.task("seen").time[0])
         == "2016-02-01T10:00:00"
     )
+    for text in ("03/04/2016 10:00:00 AM", "03/04/2016 10:00 AM", "3/4/2016 10:00"):
+        path = write_csv(tmp_path / "a.csv", [[text, -73.5, 40.5]])
+        fails(r"can be read as '%m/.* and as '%d/.*day-first", path)
+        for first, day in (("month-first", "2016-03-04"), ("day-first", "2016-04-03")):
+            assert str(run(path, plan_of(time_format=first)).city.task("seen").time[0]) == f"{day}T10:00:00"
+    fails("cannot tell how", write_csv(tmp_path / "a.csv", [["25/04/2016", 0, 0]]), plan_of(time_format="month-first"))
     fails("holds '%Q'", path, plan_of(time_format="%Q"))
     fails("cannot tell how times are written", write_csv(tmp_path / "b.csv", [["soon", -73.5, 40.5]] * 3))
     mixed = [*GOOD * 30, *[["02.01.2016 10:00", -73.5, 40.5]] * 20]

@@ -75,6 +75,7 @@ TAXIS = EventPlan(
     timezone=TIMEZONE,
     interval=INTERVAL,
     weights={},
+    time_format="month-first",
     min_total=MIN_TRIPS,
     whole_records=True,
     source="City of Chicago data portal",
