@@ -6,6 +6,8 @@ import sys
 import zipfile
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from helpers import HEADER, plan_of, run, write_csv
 from typer.testing import CliRunner
@@ -353,3 +355,34 @@ def test_an_archive_in_an_archive(tmp_path):
     with zipfile.ZipFile(outer, "w") as packed:
         packed.writestr("2016.zip", inner.read_bytes()[:50])
     fails("all.ZIP.*2016.zip cannot be unpacked", outer)
+
+
+def test_two_columns_of_one_name(tmp_path):
+    """Engines do not tell upper from lower case, and would take the first of the two, whichever was asked for."""
+    names = ["time", "LON", "lon", "lat"]
+    table = pa.table([pa.array([text]) for text in (GOOD[0][0], "-73.9", "-73.1", "40.5")], names=names)
+    pq.write_table(table, tmp_path / "a.parquet")
+    fails("a.parquet has two columns 'lon'.*rename one", tmp_path / "a.parquet")
+    row = [GOOD[0][0], -73.9, -73.1, 40.5]
+    fails("two columns 'lon'", write_csv(tmp_path / "b.csv", [row], names))
+    fails("two columns 'lon'", write_csv(tmp_path / "b.csv", [row], [name.lower() for name in names]))
+    other = write_csv(tmp_path / "c.csv", [[GOOD[0][0], -73.9, 1, 2, 40.5]], ["time", "lon", "note", "Note", "lat"])
+    assert run(other, plan_of()).report.accounts[0].kept == 1
+
+
+def test_files_as_excel_writes_them(tmp_path):
+    text = "time,lon,lat\r\n2016-01-01 10:00:00,-73.5,40.5\r\n"
+    (tmp_path / "a.csv").write_bytes(text.encode("utf-16"))
+    fails("a.csv is no CSV in UTF-8, but in UTF-16", tmp_path / "a.csv")
+    with zipfile.ZipFile(tmp_path / "a.xlsx", "w") as packed:
+        packed.writestr("xl/workbook.xml", "<workbook/>")
+    fails("a.xlsx is no CSV in UTF-8", tmp_path / "a.xlsx")
+    (tmp_path / "b.csv").write_text("sep=;\r\n" + text.replace(",", ";"), newline="")
+    fails("b.csv begins with 'sep=;', which is for Excel only: take that line out", tmp_path / "b.csv")
+    (tmp_path / "c.csv").write_text(text, encoding="utf-8-sig", newline="")
+    assert run(tmp_path / "c.csv", plan_of()).report.accounts[0].kept == 1
+
+
+def test_lines_that_end_in_different_ways(tmp_path):
+    (tmp_path / "a.csv").write_text("time,lon,lat\n2016-01-01 10:00:00,-73.5,40.5\r\n", newline="")
+    fails("a.csv cannot be read: lines end in different ways", tmp_path / "a.csv")

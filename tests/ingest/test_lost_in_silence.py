@@ -103,6 +103,32 @@ def test_truths_alone_count_as_they_do_beside_numbers(tmp_path):
         events(parquet(tmp_path / "3.parquet", **here | {"time": [True, False, None]}), time_format="epoch")
 
 
+def test_instants_of_nanoseconds_and_columns_of_nothing(tmp_path):
+    """As pandas writes instants, and as it writes a column that is empty in one month."""
+    moments = pa.array([10**18, 10**18 + 1, None], pa.timestamp("ns", tz="UTC"))  # 3:46 in Berlin
+    pq.write_table(pa.table({"time": moments, "lon": [0.5] * 3, "lat": [0.5] * 3}), tmp_path / "a.parquet")
+    pq.write_table(pa.table({"time": moments, "lon": pa.nulls(3), "lat": [0.5] * 3}), tmp_path / "b.parquet")
+    with pytest.raises(IngestError, match=r"holds instants .*say that they are UTC"):
+        events(tmp_path / "a.parquet")
+    for files in (["a"], ["a", "b"], ["b", "a"]):
+        made = events([tmp_path / f"{name}.parquet" for name in files], utc=True)
+        assert hours(made) == {3: 2.0}
+        assert made.report.accounts[0].thrown.get(Reason.NO_PLACE, 0) == 2 * (len(files) - 1)
+    with pytest.raises(IngestError, match=r"no record is left: .*2 no place"):
+        events(tmp_path / "b.parquet", utc=True)
+    pq.write_table(pa.table({"time": pa.nulls(3), "lon": [0.5] * 3, "lat": [0.5] * 3}), tmp_path / "c.parquet")
+    with pytest.raises(IngestError, match=r"no record is left: .*3 no time"):
+        events(tmp_path / "c.parquet")
+
+
+@pytest.mark.parametrize("zone", [None, "UTC"])
+def test_the_last_nanosecond_of_an_hour_is_in_it(tmp_path, zone):
+    """As pandas ends a period."""
+    end = pa.array([pd.Period("2024-04-01 10:00", "h").end_time.value], pa.timestamp("ns", tz=zone))
+    file = parquet(tmp_path / "a.parquet", time=end, lon=[0.5], lat=[0.5])
+    assert hours(events(file, timezone="UTC", utc=zone is not None)) == {10: 1.0}
+
+
 def test_an_offset_is_not_heeded_where_times_are_local(tmp_path):
     offset = [["2024-04-01T10:10:00+02:00", 0.5, 0.5]]
     plain = write_csv(tmp_path / "a.csv", [["2024-04-01T00:10:00", 0.5, 0.5]] * 3)
