@@ -5,6 +5,7 @@ import subprocess
 import sys
 import zipfile
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -174,6 +175,42 @@ def test_zones_that_are_none(tmp_path):
     )
     with pytest.raises(IngestError, match="holds Point: zones have to be polygons"):
         read_zones(tmp_path / "points.geojson")
+    square, bow = "[0,0],[1,0],[1,1],[0,0]", "[0,0],[1,1],[1,0],[0,1],[0,0]"
+    for number, (zones, said) in enumerate(
+        {
+            (("", square), ("b", square)): "'id' is empty for 1 zones",
+            (("a", "[500000,5600000],[501000,5600000],[501000,5601000],[500000,5600000]"),): "is not in degrees .*prj",
+            (("a", bow), ("a", bow.replace("0,1", "0,0.5"))): "polygons of one zone cannot be put together",
+        }.items()
+    ):
+        with pytest.raises(IngestError, match=said):
+            read_zones(write_zones(tmp_path / f"{number}.geojson", zones))
+
+
+def write_zones(path, zones):
+    features = [
+        f'{{"type":"Feature","properties":{{"id":"{name}"}},"geometry":{{"type":"Polygon","coordinates":[[{ring}]]}}}}'
+        for name, ring in zones
+    ]
+    path.write_text(f'{{"type":"FeatureCollection","features":[{",".join(features)}]}}')
+    return path
+
+
+def test_zones_in_an_archive(tmp_path):
+    geopandas = pytest.importorskip("geopandas")
+    zones = write_zones(tmp_path / "z.geojson", [("007", "[0,0],[1,0],[1,1],[0,0]"), ("7", "[1,1],[2,1],[2,2],[1,1]")])
+    geopandas.read_file(zones).to_crs(3857).to_file(tmp_path / "z.shp")
+    for name, members in (("flat.zip", ["z"]), ("deep.zip", ["city/zones/z"]), ("two.zip", ["a/z", "b/z"])):
+        with zipfile.ZipFile(tmp_path / name, "w") as packed:
+            for member in members:
+                for part in tmp_path.glob("z.[!g]*"):
+                    packed.write(part, f"{member}{part.suffix}")
+    for name in ("flat.zip", "deep.zip"):
+        found = read_zones(tmp_path / name)
+        assert found.ids == ("007", "7")
+        assert np.abs(np.array(found.box) - [0, 0, 2, 2]).max() < 1e-6
+    with pytest.raises(IngestError, match=r"two.zip holds a/z.shp, b/z.shp: unpack it and name the file"):
+        read_zones(tmp_path / "two.zip")
 
 
 COMMAND = ["--timezone", "UTC", "--time", "time", "--lon", "lon", "--lat", "lat"]
