@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from cmust.city import open_city
 from cmust.cli.ingest import app
-from cmust.errors import IngestError
+from cmust.errors import CityError, IngestError
 from cmust.ingest.engine import open_engine
 from cmust.ingest.places import Grid, read_zones
 from cmust.ingest.reasons import Reason
@@ -149,6 +149,12 @@ def test_times(tmp_path):
     fails("a few records reach far: times run from 2002-01-01T10", write_csv(tmp_path / "f.csv", far))
     fails("not where an interval", write_csv(tmp_path / "g.csv", GOOD), plan_of(start="2016-01-01 00:10"))
     fails("no record is left", tmp_path / "g.csv", plan_of(start="2016-01-02", stop="2016-01-01"))
+
+
+def test_a_time_zone_that_is_none(tmp_path):
+    for utc in (None, True):
+        with pytest.raises(CityError, match="time zone 'Berlin' is not known"):
+            run(tmp_path / "none.csv", plan_of(timezone="Berlin", utc=utc))
 
 
 def test_swapped_coordinates(tmp_path):

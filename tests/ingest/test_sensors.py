@@ -1,12 +1,14 @@
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from helpers import write_csv
 from typer.testing import CliRunner
 
 from cmust.city import open_city
 from cmust.cli.ingest import app
-from cmust.errors import IngestError
+from cmust.errors import CityError, IngestError
 from cmust.ingest.engine import open_engine
 from cmust.ingest.reasons import Reason
 from cmust.ingest.sensors import Quantity, SensorPlan, ingest_sensors
@@ -187,3 +189,21 @@ def test_command(tmp_path, nodes):
     ):
         assert said in str(CliRunner().invoke(app, [*command, *extra]).exception)
     assert to.read_bytes() == written
+
+
+def test_readings_without_a_place_or_an_id(tmp_path):
+    """As of events: empty, and longitude and latitude zero. NaN is what some programs write for no id."""
+    columns = {"when": ["2016-01-01 10:00"] * 6, "site": [1.0, 2.0, 3.0, 4.0, float("nan"), None], "v": [1.0] * 6}
+    frame = pd.DataFrame(columns | {"x": ["5", "0", "", "east", "5", "5"], "y": ["6", "0.0", "6", "6", "6", "6"]})
+    table = pa.Table.from_pandas(frame).set_column(1, "site", pa.array(columns["site"], from_pandas=False))
+    pq.write_table(table, tmp_path / "r.parquet")
+    made = make(tmp_path / "r.parquet", quantities=(Quantity("v", "v", "sum"),), lon="x", lat="y")
+    assert made.city.task("v").nodes == ("1",) and made.city.task("v").lon.tolist() == [5]
+    assert made.report.accounts[0].thrown == {Reason.NO_PLACE: 4, Reason.BAD_PLACE: 1}
+
+
+def test_a_time_zone_that_is_none(tmp_path, nodes):
+    """Said before anything is read, whatever clock the records use."""
+    for utc in (None, True):
+        with pytest.raises(CityError, match="time zone 'Berlin' is not known"):
+            make(tmp_path / "none.csv", nodes, timezone="Berlin", utc=utc)

@@ -261,7 +261,8 @@ def id_text(column: Any) -> Any:
         held = (column.abs() < 1e15) & ~column.isnan()
         number = held.ifelse(column, ibis.null("float64"))
         whole = (number == number.floor()).fill_null(False)
-        return whole.ifelse(number.cast("int64").cast("string"), column.cast("string"))
+        text = whole.ifelse(number.cast("int64").cast("string"), column.cast("string"))
+        return column.isnan().ifelse(ibis.null("string"), text)
     text = column.cast("string").strip()
     # without a reference to a group, which engines write differently
     return text.re_search(r"^-?[0-9]+\.0+$").ifelse(text.re_replace(r"\.0+$", ""), text)

@@ -14,6 +14,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from cmust.city import City, Task
+from cmust.city.checks import check_timezone
 from cmust.city.ownership import hand_over
 from cmust.errors import IngestError
 from cmust.ingest import clock, typed
@@ -127,6 +128,7 @@ def ingest_sensors(
         progress: told how far it is.
 
     Raises:
+        CityError: the time zone is not known.
         IngestError: the files cannot be read as told, nothing is left, or too much would be thrown away.
     """
     _check_plan(plan)
@@ -198,6 +200,7 @@ def read_nodes(path: Path | str) -> pd.DataFrame:
 
 def _check_plan(plan: SensorPlan) -> None:
     clock.parse_interval(str(plan.interval))
+    check_timezone(plan.timezone)
     for quantity in plan.quantities:
         if quantity.how not in HOW:
             raise IngestError(f"task '{quantity.task}': '{quantity.how}' is not known, use {', '.join(HOW)}")
@@ -237,8 +240,9 @@ def _readings(engine: Engine, piece: Layout, plan: SensorPlan, known: pd.DataFra
         (table.name.isnull(), Reason.NO_PLACE),
     ]
     if known is None:
+        nowhere = typed.blank(table.lon) | typed.blank(table.lat) | ((table.x == 0) & (table.y == 0))
         on_earth = (table.x.abs() <= 180) & (table.y.abs() <= 90)
-        shared.append((~on_earth | on_earth.isnull(), Reason.BAD_PLACE))
+        shared += [(nowhere, Reason.NO_PLACE), (~on_earth | on_earth.isnull(), Reason.BAD_PLACE)]
     else:
         shared.append((~table.name.isin(list(known.index)), Reason.UNKNOWN_ZONE))
     base = clock.base_seconds(plan.interval, plan.in_utc)
