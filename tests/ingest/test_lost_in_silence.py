@@ -164,3 +164,20 @@ def test_an_id_that_is_no_whole_number(tmp_path, odd):
         made = events(file, **plan)
         assert sum(made.report.accounts[0].thrown.values()) == 1
         assert hours(made) == {10: 2.0}
+
+
+@pytest.mark.parametrize("interval", [3600, 86_400])
+def test_a_month_that_is_not_there(tmp_path, interval):
+    """Its steps are zero, as nobody can tell it from a month without events, but a note says so."""
+    months = {
+        name: [[f"{name}-{day:02d} 12:00:00", 0.5, 0.5] for day in range(1, 29)] for name in ("2023-01", "2023-03")
+    }
+    files = [write_csv(tmp_path / f"{name}.csv", rows * 2) for name, rows in months.items()]
+    made = events(files, interval=interval)
+    assert np.nansum(made.city.task("seen").values) == 112
+    after, before = ("2023-01-28T13", "2023-03-01T11") if interval == 3600 else ("2023-01-29T00", "2023-02-28T00")
+    note = made.report.notes[0]
+    assert note.startswith(f"no record at all in the steps from {after}:00:00 to {before}:00:00, which are zero")
+    assert events(files[:1], interval=interval).report.notes == []
+    [note] = events(files[:1], interval=interval, start="2022-12-01", stop="2023-01-29").report.notes
+    assert "from 2022-12-01T00:00:00 to" in note
