@@ -429,3 +429,16 @@ def test_files_as_excel_writes_them(tmp_path):
 def test_lines_that_end_in_different_ways(tmp_path):
     (tmp_path / "a.csv").write_text("time,lon,lat\n2016-01-01 10:00:00,-73.5,40.5\r\n", newline="")
     fails("a.csv cannot be read: lines end in different ways", tmp_path / "a.csv")
+
+
+def test_categories_with_commas(tmp_path):
+    rows = [[*GOOD[0], kind] for kind in ("LARCENY, PETIT", "Fire", "LARCENY")]
+    path = write_csv(tmp_path / "a.csv", rows, ["time", "lon", "lat", "kind"])
+    command = ["events", str(path), "--to", str(tmp_path / "c.zarr.zip"), *COMMAND, "--box", "-74,40,-73,41"]
+    command += ["--grid", "2x2", "--category", "kind", "--categories"]
+    result = CliRunner().invoke(app, [*command, 'Fire, "LARCENY, PETIT"'])
+    assert result.exit_code == 0, result.output
+    assert list(open_city(tmp_path / "c.zarr.zip").tasks) == ["fire", "larceny_petit"]
+    for nothing in ("", "Fire,,LARCENY"):
+        error = CliRunner().invoke(app, [*command, nothing, "--force"]).exception
+        assert isinstance(error, IngestError) and "leaves a name out" in str(error)
