@@ -407,6 +407,7 @@ ISO_TIMES = {
 }
 NO_TIMES = ["24:00:00", "2016-01-01 24:00:00", "2016-01-01 10:60:00", "2016-02-30 10:00:00", "2016-01-01 10:00:00 PM"]
 NO_TIMES += ["16-01-01 10:00:00", "infinity", "epoch", "2016-01-01 10:00:00 America/New_York", "2016-01-01 (BC)", "x"]
+NO_TIMES += ["2016-01-01T10:00:00-24:00", "2016-01-01T10:00:00+01:75"]  # no place on Earth has such an offset
 
 
 def test_what_is_an_iso_time_and_what_is_none(tmp_path):

@@ -38,7 +38,7 @@ CANDIDATES = (
 )
 DIGITS = ("%Y%m%d%H%M%S", "%Y%m%d%H%M", "%Y%m%d%H", "%Y%m%d")
 _DATE, _CLOCK = r"[0-9]{4}-[0-9]{2}-[0-9]{2}", r"([01][0-9]|2[0-3]):[0-9]{2}(:[0-9]{2}(\.[0-9]{1,9})?)?"
-_OFFSET = r"( ?UTC|Z|[+-][0-9]{2}(:[0-9]{2})?)"
+_OFFSET = r"( ?UTC|Z|[+-](0[0-9]|1[0-4])(:[0-5][0-9])?)"
 ISO_PATTERNS = {ISO: rf"{_DATE}([ T]{_CLOCK}{_OFFSET}?)?", ISO_LOCAL: rf"{_DATE}([ T]{_CLOCK})?"}
 PLAIN = "%Y-%m-%d %H:%M:%S"
 """What every engine takes for an ISO time: this, and what the regular expression says, which all of them read."""
