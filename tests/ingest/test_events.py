@@ -482,6 +482,21 @@ def test_zone_ids_of_the_polygons_are_those_of_the_records(tmp_path):
     assert made.city.task("seen").nodes == ("4", "7", "NA", "null")
 
 
+def test_categories_that_are_numbers(tmp_path):
+    """Whole ones are told as such, also where a month with gaps has made them floats; NaN is none."""
+    here = {"time": ["2016-01-01 10:00:00"] * 3, "lon": [-73.5] * 3, "lat": [40.5] * 3}
+    files = [tmp_path / "0.parquet", tmp_path / "1.parquet"]
+    pq.write_table(pa.table(here | {"kind": [1, 2, 2]}), files[0])
+    pq.write_table(pa.table(here | {"kind": [1.0, 2.5, float("nan")]}), files[1])
+    plan = plan_of(measures=(Measure("", "seen"),), category="kind")
+    assert list(run(files[0], plan).city.tasks) == ["1", "2"]
+    both = run(
+        [*files, write_csv(tmp_path / "2.csv", [["2016-01-01 10:00:00", -73.5, 40.5, "1.0"]], [*here, "kind"])], plan
+    )
+    assert {name: task.values.sum() for name, task in both.city.tasks.items()} == {"1": 3, "2": 2, "2_5": 1}
+    assert both.report.accounts[0].thrown == {Reason.NO_CATEGORY: 1}
+
+
 def test_categories_of_other_scripts(tmp_path):
     kinds = {
         "盗窃": "uf6beef43",

@@ -255,7 +255,7 @@ def cells_of(city: City, place: Grid | Zones) -> tuple[str, ...]:
 
 
 def id_text(column: Any) -> Any:
-    """A zone or node id as a text expression: 4, 4.0 and '4' are the same id; '04' is another."""
+    """An id of a zone or node, or a category, as a text expression: 4, 4.0 and '4' are the same id; '04' is another."""
     if column.type().is_floating():
         # what has no whole number stays as it is; the casts of the others must not meet it
         held = (column.abs() < 1e15) & ~column.isnan()
