@@ -199,6 +199,7 @@ def double(frame: pd.DataFrame) -> pd.DataFrame:
         (long_table(), {"coordinates": [1, 2]}, "coordinates are a list, they have to be a dictionary of node to"),
         (long_table(), {"interval": 1000}, "the interval is 1000 seconds, it has to divide a day"),
         (long_table().assign(when=pd.NaT), {}, "row 0 of the table has no time"),
+        (long_table().assign(place=["a", None] * 2), {}, "row 1 of the table has no node: .* keep_default_na=False"),
         (long_table().assign(speed=np.inf), {}, "task 'speed': 4 values are infinite|infinite"),
     ],
 )

@@ -5,14 +5,17 @@ import subprocess
 import sys
 import zipfile
 
+import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from helpers import HEADER, plan_of, run, write_csv
 from typer.testing import CliRunner
 
 from cmust.city import open_city
 from cmust.cli.ingest import app
-from cmust.errors import IngestError
+from cmust.errors import CityError, IngestError
 from cmust.ingest.engine import open_engine
 from cmust.ingest.places import Grid, read_zones
 from cmust.ingest.reasons import Reason
@@ -116,6 +119,12 @@ def test_times(tmp_path):
         str(run(path, plan_of(time_format="%d/%m/%Y %H:%M", max_bad_share=1.0)).city.task("seen").time[0])
         == "2016-02-01T10:00:00"
     )
+    for text in ("03/04/2016 10:00:00 AM", "03/04/2016 10:00 AM", "3/4/2016 10:00"):
+        path = write_csv(tmp_path / "a.csv", [[text, -73.5, 40.5]])
+        fails(r"can be read as '%m/.* and as '%d/.*day-first", path)
+        for first, day in (("month-first", "2016-03-04"), ("day-first", "2016-04-03")):
+            assert str(run(path, plan_of(time_format=first)).city.task("seen").time[0]) == f"{day}T10:00:00"
+    fails("cannot tell how", write_csv(tmp_path / "a.csv", [["25/04/2016", 0, 0]]), plan_of(time_format="month-first"))
     fails("holds '%Q'", path, plan_of(time_format="%Q"))
     fails("cannot tell how times are written", write_csv(tmp_path / "b.csv", [["soon", -73.5, 40.5]] * 3))
     mixed = [*GOOD * 30, *[["02.01.2016 10:00", -73.5, 40.5]] * 20]
@@ -142,6 +151,12 @@ def test_times(tmp_path):
     fails("no record is left", tmp_path / "g.csv", plan_of(start="2016-01-02", stop="2016-01-01"))
 
 
+def test_a_time_zone_that_is_none(tmp_path):
+    for utc in (None, True):
+        with pytest.raises(CityError, match="time zone 'Berlin' is not known"):
+            run(tmp_path / "none.csv", plan_of(timezone="Berlin", utc=utc))
+
+
 def test_swapped_coordinates(tmp_path):
     path = write_csv(tmp_path / "a.csv", [["2016-01-01 10:00:00", 40.5, -73.5]] * 9 + GOOD[:1])
     fails("longitude and latitude are exchanged: 9 of 10 records", path)
@@ -166,6 +181,42 @@ def test_zones_that_are_none(tmp_path):
     )
     with pytest.raises(IngestError, match="holds Point: zones have to be polygons"):
         read_zones(tmp_path / "points.geojson")
+    square, bow = "[0,0],[1,0],[1,1],[0,0]", "[0,0],[1,1],[1,0],[0,1],[0,0]"
+    for number, (zones, said) in enumerate(
+        {
+            (("", square), ("b", square)): "'id' is empty for 1 zones",
+            (("a", "[500000,5600000],[501000,5600000],[501000,5601000],[500000,5600000]"),): "is not in degrees .*prj",
+            (("a", bow), ("a", bow.replace("0,1", "0,0.5"))): "polygons of one zone cannot be put together",
+        }.items()
+    ):
+        with pytest.raises(IngestError, match=said):
+            read_zones(write_zones(tmp_path / f"{number}.geojson", zones))
+
+
+def write_zones(path, zones):
+    features = [
+        f'{{"type":"Feature","properties":{{"id":"{name}"}},"geometry":{{"type":"Polygon","coordinates":[[{ring}]]}}}}'
+        for name, ring in zones
+    ]
+    path.write_text(f'{{"type":"FeatureCollection","features":[{",".join(features)}]}}')
+    return path
+
+
+def test_zones_in_an_archive(tmp_path):
+    geopandas = pytest.importorskip("geopandas")
+    zones = write_zones(tmp_path / "z.geojson", [("007", "[0,0],[1,0],[1,1],[0,0]"), ("7", "[1,1],[2,1],[2,2],[1,1]")])
+    geopandas.read_file(zones).to_crs(3857).to_file(tmp_path / "z.shp")
+    for name, members in (("flat.zip", ["z"]), ("deep.zip", ["city/zones/z"]), ("two.zip", ["a/z", "b/z"])):
+        with zipfile.ZipFile(tmp_path / name, "w") as packed:
+            for member in members:
+                for part in tmp_path.glob("z.[!g]*"):
+                    packed.write(part, f"{member}{part.suffix}")
+    for name in ("flat.zip", "deep.zip"):
+        found = read_zones(tmp_path / name)
+        assert found.ids == ("007", "7")
+        assert np.abs(np.array(found.box) - [0, 0, 2, 2]).max() < 1e-6
+    with pytest.raises(IngestError, match=r"two.zip holds a/z.shp, b/z.shp: unpack it and name the file"):
+        read_zones(tmp_path / "two.zip")
 
 
 COMMAND = ["--timezone", "UTC", "--time", "time", "--lon", "lon", "--lat", "lat"]
@@ -334,3 +385,60 @@ def test_a_sum_of_a_column_in_another_script(tmp_path):
         "u389485a8_start": ("人数", 2),
         "u389485a8_end": ("人数", 2),
     }
+
+
+def test_an_archive_in_an_archive(tmp_path):
+    inner, outer = tmp_path / "2016.zip", tmp_path / "all.ZIP"
+    with zipfile.ZipFile(inner, "w") as packed:
+        packed.write(write_csv(tmp_path / "b.csv", GOOD), "b.csv")
+    with zipfile.ZipFile(outer, "w") as packed:
+        packed.write(write_csv(tmp_path / "a.csv", GOOD[:3]), "a.csv")
+        packed.write(inner, "years/2016.zip")
+    assert run(outer, plan_of()).report.accounts[0].kept == 13
+    with zipfile.ZipFile(outer, "w") as packed:
+        packed.writestr("2016.zip", inner.read_bytes()[:50])
+    fails("all.ZIP.*2016.zip cannot be unpacked", outer)
+
+
+def test_two_columns_of_one_name(tmp_path):
+    """Engines do not tell upper from lower case, and would take the first of the two, whichever was asked for."""
+    names = ["time", "LON", "lon", "lat"]
+    table = pa.table([pa.array([text]) for text in (GOOD[0][0], "-73.9", "-73.1", "40.5")], names=names)
+    pq.write_table(table, tmp_path / "a.parquet")
+    fails("a.parquet has two columns 'lon'.*rename one", tmp_path / "a.parquet")
+    row = [GOOD[0][0], -73.9, -73.1, 40.5]
+    fails("two columns 'lon'", write_csv(tmp_path / "b.csv", [row], names))
+    fails("two columns 'lon'", write_csv(tmp_path / "b.csv", [row], [name.lower() for name in names]))
+    other = write_csv(tmp_path / "c.csv", [[GOOD[0][0], -73.9, 1, 2, 40.5]], ["time", "lon", "note", "Note", "lat"])
+    assert run(other, plan_of()).report.accounts[0].kept == 1
+
+
+def test_files_as_excel_writes_them(tmp_path):
+    text = "time,lon,lat\r\n2016-01-01 10:00:00,-73.5,40.5\r\n"
+    (tmp_path / "a.csv").write_bytes(text.encode("utf-16"))
+    fails("a.csv is no CSV in UTF-8, but in UTF-16", tmp_path / "a.csv")
+    with zipfile.ZipFile(tmp_path / "a.xlsx", "w") as packed:
+        packed.writestr("xl/workbook.xml", "<workbook/>")
+    fails("a.xlsx is no CSV in UTF-8", tmp_path / "a.xlsx")
+    (tmp_path / "b.csv").write_text("sep=;\r\n" + text.replace(",", ";"), newline="")
+    fails("b.csv begins with 'sep=;', which is for Excel only: take that line out", tmp_path / "b.csv")
+    (tmp_path / "c.csv").write_text(text, encoding="utf-8-sig", newline="")
+    assert run(tmp_path / "c.csv", plan_of()).report.accounts[0].kept == 1
+
+
+def test_lines_that_end_in_different_ways(tmp_path):
+    (tmp_path / "a.csv").write_text("time,lon,lat\n2016-01-01 10:00:00,-73.5,40.5\r\n", newline="")
+    fails("a.csv cannot be read: lines end in different ways", tmp_path / "a.csv")
+
+
+def test_categories_with_commas(tmp_path):
+    rows = [[*GOOD[0], kind] for kind in ("LARCENY, PETIT", "Fire", "LARCENY")]
+    path = write_csv(tmp_path / "a.csv", rows, ["time", "lon", "lat", "kind"])
+    command = ["events", str(path), "--to", str(tmp_path / "c.zarr.zip"), *COMMAND, "--box", "-74,40,-73,41"]
+    command += ["--grid", "2x2", "--category", "kind", "--categories"]
+    result = CliRunner().invoke(app, [*command, 'Fire, "LARCENY, PETIT"'])
+    assert result.exit_code == 0, result.output
+    assert list(open_city(tmp_path / "c.zarr.zip").tasks) == ["fire", "larceny_petit"]
+    for nothing in ("", "Fire,,LARCENY"):
+        error = CliRunner().invoke(app, [*command, nothing, "--force"]).exception
+        assert isinstance(error, IngestError) and "leaves a name out" in str(error)

@@ -1,5 +1,8 @@
 import csv
 import gzip
+import re
+import subprocess
+import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -71,3 +74,23 @@ def test_bad_files(tmp_path: Path) -> None:
     (tmp_path / "North.csv.gz").unlink()
     with pytest.raises(IngestError, match=r"there is no file .*North\.csv\.gz"):
         beijing_air(tmp_path)
+
+
+def test_the_page_makes_the_folder_of_the_files_of_uci(tmp_path: Path) -> None:
+    """The lines of docs/data.md, run where UCI's archive is unpacked."""
+    page = (Path(__file__).parents[2] / "docs" / "data.md").read_text()
+    lines = re.search(r"^ +for file in PRSA.*?^ +END$", page, re.M | re.S)
+    assert lines
+    write(tmp_path)
+    rows = gzip.decompress((tmp_path / "North.csv.gz").read_bytes())
+    for path in tmp_path.iterdir():
+        path.unlink()
+    stations = re.findall(r"^ +(\w+),116", lines.group(), re.M)
+    for station in stations:
+        (tmp_path / f"PRSA_Data_{station}_20130301-20170228.csv").write_bytes(rows)
+    subprocess.run(["bash", "-ec", textwrap.dedent(lines.group())], cwd=tmp_path, check=True)
+    task = beijing_air(tmp_path).task("pm10")
+    assert task.nodes == tuple(stations) and task.n_nodes == 12
+    assert (abs(task.lon - 116.4) < 0.3).all() and (abs(task.lat - 40.1) < 0.3).all()
+    if FOLDER.exists():
+        assert (tmp_path / "stations.csv").read_text() == (FOLDER / "stations.csv").read_text()

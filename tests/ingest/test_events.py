@@ -407,6 +407,7 @@ ISO_TIMES = {
 }
 NO_TIMES = ["24:00:00", "2016-01-01 24:00:00", "2016-01-01 10:60:00", "2016-02-30 10:00:00", "2016-01-01 10:00:00 PM"]
 NO_TIMES += ["16-01-01 10:00:00", "infinity", "epoch", "2016-01-01 10:00:00 America/New_York", "2016-01-01 (BC)", "x"]
+NO_TIMES += ["2016-01-01T10:00:00-24:00", "2016-01-01T10:00:00+01:75"]  # no place on Earth has such an offset
 
 
 def test_what_is_an_iso_time_and_what_is_none(tmp_path):
@@ -466,17 +467,34 @@ def test_a_category_of_no_record_is_zero_in_known_cells(tmp_path):
 
 def test_zone_ids_of_the_polygons_are_those_of_the_records(tmp_path):
     shapely = pytest.importorskip("shapely")
-    ids = ["4.0", "7"]
-    shapes = [shapely.geometry.mapping(shapely.box(x, 0, x + 1, 1)) for x in (0, 1)]
+    ids = ["4.0", "7", "NA", "null"]
+    shapes = [shapely.geometry.mapping(shapely.box(x, 0, x + 1, 1)) for x in range(4)]
     features = [
         {"type": "Feature", "properties": {"zone": name}, "geometry": shape}
         for name, shape in zip(ids, shapes, strict=True)
     ]
     source = tmp_path / "zones.geojson"
     source.write_text(json.dumps({"type": "FeatureCollection", "features": features}))
-    path = write_csv(tmp_path / "a.csv", [["2016-01-01 10:00:00", zone] for zone in ("4", "7.0")], ("time", "zone"))
+    path = write_csv(
+        tmp_path / "a.csv", [["2016-01-01 10:00:00", zone] for zone in ("4", "7.0", *ids[2:])], ("time", "zone")
+    )
     made = run(path, plan_of(events=(Event("seen", "time", zone="zone"),), place=read_zones(source)))
-    assert made.city.task("seen").nodes == ("4", "7")
+    assert made.city.task("seen").nodes == ("4", "7", "NA", "null")
+
+
+def test_categories_that_are_numbers(tmp_path):
+    """Whole ones are told as such, also where a month with gaps has made them floats; NaN is none."""
+    here = {"time": ["2016-01-01 10:00:00"] * 3, "lon": [-73.5] * 3, "lat": [40.5] * 3}
+    files = [tmp_path / "0.parquet", tmp_path / "1.parquet"]
+    pq.write_table(pa.table(here | {"kind": [1, 2, 2]}), files[0])
+    pq.write_table(pa.table(here | {"kind": [1.0, 2.5, float("nan")]}), files[1])
+    plan = plan_of(measures=(Measure("", "seen"),), category="kind")
+    assert list(run(files[0], plan).city.tasks) == ["1", "2"]
+    both = run(
+        [*files, write_csv(tmp_path / "2.csv", [["2016-01-01 10:00:00", -73.5, 40.5, "1.0"]], [*here, "kind"])], plan
+    )
+    assert {name: task.values.sum() for name, task in both.city.tasks.items()} == {"1": 3, "2": 2, "2_5": 1}
+    assert both.report.accounts[0].thrown == {Reason.NO_CATEGORY: 1}
 
 
 def test_categories_of_other_scripts(tmp_path):

@@ -51,10 +51,11 @@ def test_points(tmp_path: Path) -> None:
     assert city.timezone == "America/Los_Angeles"
 
 
-def test_ids_keep_their_zeros(tmp_path: Path) -> None:
-    folder = write_points(tmp_path / "CITY", VALUES, [("007", GEO[0][1]), ("07", GEO[1][1])], ["flow"])
+@pytest.mark.parametrize("ids", [("007", "07"), ("NA", "null")])
+def test_ids_stay_as_they_are(tmp_path: Path, ids: tuple[str, str]) -> None:
+    folder = write_points(tmp_path / "CITY", VALUES, [(ids[0], GEO[0][1]), (ids[1], GEO[1][1])], ["flow"])
     task = import_libcity(folder, SETTINGS).city.task("flow")
-    assert task.nodes == ("007", "07")
+    assert task.nodes == ids
     np.testing.assert_array_equal(task.values, VALUES.astype(np.float32))
 
 

@@ -166,6 +166,22 @@ def test_csv(tmp_path: Path) -> None:
     assert any("sorted" in note for note in back.notes)
 
 
+def test_values_at_a_time_that_the_clocks_skip(tmp_path: Path) -> None:
+    """Nobody can have read them on that clock: those of PEMS-BAY are missing there."""
+    times = [f"2017-03-12 0{hour}:{minute}:00" for hour in (1, 2, 3) for minute in ("00", "30")]
+    for values, told in ((["1"] * 6, True), (["1", "1", "", "", "1", "1"], False)):
+        rows = [f"{time},{value}\n" for time, value in zip(times, values, strict=True)]
+        (tmp_path / "bay.csv").write_text("time,a\n" + "".join(rows))
+        for zone, moves in (("America/Los_Angeles", True), ("UTC", False)):
+            imported = import_wide(tmp_path / "bay.csv", ImportSettings("bay", zone, "unknown"), task="speed")
+            assert imported.city.task("speed").n_steps == 6
+            notes = [note for note in imported.notes if "clocks of" in note]
+            assert len(notes) == (told and moves)
+            assert all(
+                "at 2017-03-12T02:00:00, a time that the clocks of America/Los_Angeles" in note for note in notes
+            )
+
+
 def test_csv_without_times(tmp_path: Path) -> None:
     pd.DataFrame(VALUES, columns=NAMES).to_csv(tmp_path / "la.csv", index=False)
     start = "2012-03-01T00:00:00"

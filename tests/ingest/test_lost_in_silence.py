@@ -103,6 +103,32 @@ def test_truths_alone_count_as_they_do_beside_numbers(tmp_path):
         events(parquet(tmp_path / "3.parquet", **here | {"time": [True, False, None]}), time_format="epoch")
 
 
+def test_instants_of_nanoseconds_and_columns_of_nothing(tmp_path):
+    """As pandas writes instants, and as it writes a column that is empty in one month."""
+    moments = pa.array([10**18, 10**18 + 1, None], pa.timestamp("ns", tz="UTC"))  # 3:46 in Berlin
+    pq.write_table(pa.table({"time": moments, "lon": [0.5] * 3, "lat": [0.5] * 3}), tmp_path / "a.parquet")
+    pq.write_table(pa.table({"time": moments, "lon": pa.nulls(3), "lat": [0.5] * 3}), tmp_path / "b.parquet")
+    with pytest.raises(IngestError, match=r"holds instants .*say that they are UTC"):
+        events(tmp_path / "a.parquet")
+    for files in (["a"], ["a", "b"], ["b", "a"]):
+        made = events([tmp_path / f"{name}.parquet" for name in files], utc=True)
+        assert hours(made) == {3: 2.0}
+        assert made.report.accounts[0].thrown.get(Reason.NO_PLACE, 0) == 2 * (len(files) - 1)
+    with pytest.raises(IngestError, match=r"no record is left: .*2 no place"):
+        events(tmp_path / "b.parquet", utc=True)
+    pq.write_table(pa.table({"time": pa.nulls(3), "lon": [0.5] * 3, "lat": [0.5] * 3}), tmp_path / "c.parquet")
+    with pytest.raises(IngestError, match=r"no record is left: .*3 no time"):
+        events(tmp_path / "c.parquet")
+
+
+@pytest.mark.parametrize("zone", [None, "UTC"])
+def test_the_last_nanosecond_of_an_hour_is_in_it(tmp_path, zone):
+    """As pandas ends a period."""
+    end = pa.array([pd.Period("2024-04-01 10:00", "h").end_time.value], pa.timestamp("ns", tz=zone))
+    file = parquet(tmp_path / "a.parquet", time=end, lon=[0.5], lat=[0.5])
+    assert hours(events(file, timezone="UTC", utc=zone is not None)) == {10: 1.0}
+
+
 def test_an_offset_is_not_heeded_where_times_are_local(tmp_path):
     offset = [["2024-04-01T10:10:00+02:00", 0.5, 0.5]]
     plain = write_csv(tmp_path / "a.csv", [["2024-04-01T00:10:00", 0.5, 0.5]] * 3)
@@ -138,3 +164,20 @@ def test_an_id_that_is_no_whole_number(tmp_path, odd):
         made = events(file, **plan)
         assert sum(made.report.accounts[0].thrown.values()) == 1
         assert hours(made) == {10: 2.0}
+
+
+@pytest.mark.parametrize("interval", [3600, 86_400])
+def test_a_month_that_is_not_there(tmp_path, interval):
+    """Its steps are zero, as nobody can tell it from a month without events, but a note says so."""
+    months = {
+        name: [[f"{name}-{day:02d} 12:00:00", 0.5, 0.5] for day in range(1, 29)] for name in ("2023-01", "2023-03")
+    }
+    files = [write_csv(tmp_path / f"{name}.csv", rows * 2) for name, rows in months.items()]
+    made = events(files, interval=interval)
+    assert np.nansum(made.city.task("seen").values) == 112
+    after, before = ("2023-01-28T13", "2023-03-01T11") if interval == 3600 else ("2023-01-29T00", "2023-02-28T00")
+    note = made.report.notes[0]
+    assert note.startswith(f"no record at all in the steps from {after}:00:00 to {before}:00:00, which are zero")
+    assert events(files[:1], interval=interval).report.notes == []
+    [note] = events(files[:1], interval=interval, start="2022-12-01", stop="2023-01-29").report.notes
+    assert "from 2022-12-01T00:00:00 to" in note

@@ -153,11 +153,29 @@ def test_nyc_zone_ids_and_coordinates_are_told_apart(tmp_path, extra):
         with pytest.raises(
             IngestError, match=r"today.parquet holds zone ids.*\(--zones FILE; in Python zones=\).*fetches"
         ):
-            nyc_taxi([old, today], engine)
-        with pytest.raises(IngestError, match=r"2016-01.csv holds coordinates, not zone ids: leave out --zones"):
-            nyc_taxi([today, old], engine, zones=zones)
+            nyc_taxi([today], engine)
+        for given in (zones, None):
+            with pytest.raises(
+                IngestError, match=r"2016-01.csv holds coordinates, .*today.parquet zone ids: .*leave out"
+            ):
+                nyc_taxi([today, old], engine, zones=given)
         with pytest.raises(IngestError, match=r"no column 'pickup_longitude / Start_Lon'.*help"):
             nyc_taxi([neither], engine)
+
+
+def test_nyc_coordinates_are_looked_up_in_zones(tmp_path):
+    """Zones of which each holds the trips that a cell of the grid holds count as these cells do."""
+    shapely = pytest.importorskip("shapely")
+    file = taxi_file(tmp_path, "2016-01")
+    with open_engine(threads=1) as engine:
+        cells = nyc_taxi([file], engine, min_trips=3)
+        names = cells.city.task("crowd_in").nodes
+        shapes = tuple(shapely.geometry.shape(shape) for shape in cells.city.task("crowd_in").geometry)
+        made = nyc_taxi([file], engine, zones=Zones(names, names, shapes))
+    assert list(made.city.tasks) == list(cells.city.tasks)
+    for name, task in made.city.tasks.items():
+        assert task.nodes == names and task.values.sum() > 0
+        np.testing.assert_array_equal(task.values, cells.city.task(name).values)
 
 
 def test_nyc_archives_are_unpacked_once(tmp_path, monkeypatch):
@@ -263,6 +281,25 @@ def test_accidents_and_people_without_an_id_do_not_meet(tmp_path):
         made = chicago([trips], engine, min_trips=60, **tables)
     assert made.city.task("risk").values[:, :, 0].tolist() == [[0, 0], [0, 7]]
     assert "1 without an accident's id" in made.report.notes[0]
+
+
+@pytest.mark.parametrize(
+    "crash_ids, people_ids", [(["int64"] * 2, ["Int64"] * 2), (["str", "int64"], ["float64", "str"])]
+)
+def test_accidents_whose_ids_are_numbers(tmp_path, crash_ids, people_ids):
+    trips, *tables = chicago_files(tmp_path)
+    found = {}
+    for path, kinds, name in zip(tables, (crash_ids, people_ids), ("crashes", "people"), strict=True):
+        frame = pd.read_csv(path, dtype={"CRASH_RECORD_ID": str}).dropna(subset="CRASH_RECORD_ID")
+        frame["CRASH_RECORD_ID"] = frame["CRASH_RECORD_ID"].map(dict(zip("abcdef", range(7, 13), strict=True)))
+        if "CRASH_DATE" in frame:
+            frame["CRASH_DATE"] = pd.to_datetime(frame["CRASH_DATE"], format="%m/%d/%Y %I:%M:%S %p")
+        found[name] = [tmp_path / f"{name}{at}.parquet" for at in range(2)]
+        for at, (kind, file) in enumerate(zip(kinds, found[name], strict=True)):
+            frame[at::2].astype({"CRASH_RECORD_ID": kind}).to_parquet(file)
+    with open_engine(threads=1) as engine:
+        made = chicago([trips], engine, min_trips=60, **found)
+    assert made.city.task("risk").values[:, :, 0].tolist() == [[0, 0], [0, 7]]
 
 
 def test_chicago_command_with_other_weights(tmp_path):

@@ -1,12 +1,14 @@
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from helpers import write_csv
 from typer.testing import CliRunner
 
 from cmust.city import open_city
 from cmust.cli.ingest import app
-from cmust.errors import IngestError
+from cmust.errors import CityError, IngestError
 from cmust.ingest.engine import open_engine
 from cmust.ingest.reasons import Reason
 from cmust.ingest.sensors import Quantity, SensorPlan, ingest_sensors
@@ -104,6 +106,19 @@ def test_ids_of_the_table_are_those_of_the_readings(tmp_path):
     assert sorted(city.task("flow").nodes) == ["-6", "4", "5", "7", "v1.0"]
 
 
+def test_ids_that_other_programs_take_for_missing(tmp_path):
+    ids = ["NA", "null", "nan", "None"]
+    places = [[name, at, at] for at, name in enumerate(ids)] + [["far", "NA", ""]]  # a place that nobody needs
+    table = write_csv(tmp_path / "n.csv", places, ("id", "lon", "lat"))
+    rows = [[name, "2016-01-01 10:00", at, 10, 1] for at, name in enumerate(ids)]
+    city = make(write_csv(tmp_path / "r.csv", rows, HEADER), table).city
+    assert city.task("flow").nodes == tuple(ids)
+    assert open_city(city.save(tmp_path / "c.zarr.zip")).task("flow").nodes == tuple(ids)
+    assert city.task("flow").values.ravel().tolist() == city.task("flow").lon.tolist() == [0, 1, 2, 3]
+    with pytest.raises(IngestError, match="node '' is there twice or has no id"):
+        make(tmp_path / "r.csv", write_csv(tmp_path / "e.csv", [["", 1, 1], ["", 2, 2]], ("id", "lon", "lat")))
+
+
 @pytest.mark.parametrize("bound", ["start", "stop"])
 def test_a_period_that_begins_or_ends_within_the_doubled_hour(tmp_path, nodes, bound):
     rows = [["7", f"2016-11-06T{hour:02d}:{minute}:00Z", 1, 10, 1] for hour in range(3, 9) for minute in ("00", "30")]
@@ -145,7 +160,7 @@ def test_settings_that_do_not_fit(tmp_path, nodes):
         ({"min_share": 2.0}, "between 0 and 1"),
         (
             {"nodes": write_csv(tmp_path / "n2.csv", [["1", 1, 1], ["1", 2, 2]], ("id", "lon", "lat"))},
-            "node 1 is there twice",
+            "node '1' is there twice",
         ),
         ({"nodes": write_csv(tmp_path / "n3.csv", [["1", 1, 1]], ("id", "lon", "lat"))}, "no reading is left"),
     ):
@@ -174,3 +189,21 @@ def test_command(tmp_path, nodes):
     ):
         assert said in str(CliRunner().invoke(app, [*command, *extra]).exception)
     assert to.read_bytes() == written
+
+
+def test_readings_without_a_place_or_an_id(tmp_path):
+    """As of events: empty, and longitude and latitude zero. NaN is what some programs write for no id."""
+    columns = {"when": ["2016-01-01 10:00"] * 6, "site": [1.0, 2.0, 3.0, 4.0, float("nan"), None], "v": [1.0] * 6}
+    frame = pd.DataFrame(columns | {"x": ["5", "0", "", "east", "5", "5"], "y": ["6", "0.0", "6", "6", "6", "6"]})
+    table = pa.Table.from_pandas(frame).set_column(1, "site", pa.array(columns["site"], from_pandas=False))
+    pq.write_table(table, tmp_path / "r.parquet")
+    made = make(tmp_path / "r.parquet", quantities=(Quantity("v", "v", "sum"),), lon="x", lat="y")
+    assert made.city.task("v").nodes == ("1",) and made.city.task("v").lon.tolist() == [5]
+    assert made.report.accounts[0].thrown == {Reason.NO_PLACE: 4, Reason.BAD_PLACE: 1}
+
+
+def test_a_time_zone_that_is_none(tmp_path, nodes):
+    """Said before anything is read, whatever clock the records use."""
+    for utc in (None, True):
+        with pytest.raises(CityError, match="time zone 'Berlin' is not known"):
+            make(tmp_path / "none.csv", nodes, timezone="Berlin", utc=utc)

@@ -13,6 +13,7 @@ from cmust.ingest import events, sensors
 from cmust.ingest.engine import open_engine
 from cmust.ingest.events import Event, Measure, ingest_events
 from cmust.ingest.places import Zones
+from cmust.ingest.reasons import Reason
 from cmust.ingest.sensors import Quantity, SensorPlan, ingest_sensors
 
 pytest.importorskip("pyspark", reason="needs pyspark (extra cmust[spark])")
@@ -258,3 +259,24 @@ def test_a_file_that_breaks_off(tmp_path, spark):
     path.write_bytes(bytes(content))
     with pytest.raises(IngestError, match=r"Spark could not read the records .*a\.parquet"):
         ingest_events([path], plan_of(), spark)
+
+
+@pytest.mark.parametrize("way", ["path", "address"])
+def test_types_that_spark_does_not_read(tmp_path, spark, way):
+    moments = pa.array([10**18] * 3, pa.timestamp("ns"))
+    file = parquet(tmp_path / "a.parquet", time=moments)
+    with pytest.raises(IngestError, match=r"Spark cannot read .*a\.parquet .*NANOS.*in microseconds.*DuckDB") as error:
+        ingest_events([file if way == "path" else file.as_uri()], plan_of(), spark)
+    assert "\n" not in str(error.value)
+
+
+def test_bytes_that_are_no_text(tmp_path, spark):
+    path = tmp_path / "a.csv"
+    path.write_bytes(
+        "time,lon,lat,k\n2016-01-01 10:00:00,-73.5,40.5,é\n2016-01-01 10:00:00,-73.5,40.5,x\n".encode("cp1252")
+    )
+    plan = plan_of(category="k", measures=(Measure("", "seen"),))
+    with open_engine("duckdb", threads=1) as duck:
+        ours = ingest_events([path], plan, duck)
+    assert ours.report.accounts[0].thrown == {Reason.UNREADABLE: 1}
+    same(ours, ingest_events([path], plan, spark))

@@ -197,6 +197,11 @@ def _widen(frame: pd.DataFrame, labels: FrameLabels) -> dict[str, pd.DataFrame]:
             raise CityError(f"from_frame: the table has no column '{column}'; it has {shorten(list(frame.columns))}")
     if frame.empty:
         raise CityError("from_frame: the table has no rows")
+    if (nameless := frame[node].isna().to_numpy()).any():
+        raise CityError(
+            f"from_frame: row {int(nameless.argmax())} of the table has no node: leave it out, or, where a node is "
+            "called NA or null, read the file with keep_default_na=False"
+        )
     keys = pd.DataFrame({"time": to_times("the table", frame[time]), "node": frame[node].astype(str).to_numpy()})
     if keys["time"].isna().any():
         raise CityError(f"from_frame: row {int(keys['time'].isna().to_numpy().argmax())} of the table has no time")

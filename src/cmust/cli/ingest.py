@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -65,7 +66,8 @@ def events(
     categories: Annotated[
         str | None,
         typer.Option(
-            help="Those wanted, separated by commas; all when not given. With --cells-of one of no record is zero."
+            help="Those wanted, with commas between (one that holds a comma in double quotes); all when not given. "
+            "With --cells-of one of no record is zero."
         ),
     ] = None,
     weight: Annotated[str | None, typer.Option(help="Column to sum; events are counted when not given.")] = None,
@@ -78,7 +80,7 @@ def events(
     Example: `cmust ingest events calls.csv --to city.zarr.zip --timezone Europe/Berlin --time when --lon x --lat y
     --category kind --box 13.1,52.3,13.8,52.7 --grid 20x20 --interval 1h`
     """
-    wanted = tuple(part.strip() for part in categories.split(",")) if categories else ()
+    wanted = _categories(categories)
     if wanted and category is None:
         raise IngestError("categories are named but not their column: give --category")
     front = "" if category is not None and task == "events" else task
@@ -211,6 +213,15 @@ def sensors(
 
 
 ingest_recipes.add_to(app)
+
+
+def _categories(text: str | None) -> tuple[str, ...]:
+    if text is None:
+        return ()
+    found = tuple(part.strip() for row in csv.reader([text], skipinitialspace=True) for part in row)
+    if not all(found) or not found:  # a shell variable that is not set is not to mean all
+        raise IngestError(f"--categories is '{text}', which leaves a name out: name each, or leave --categories out")
+    return found
 
 
 def _check_tasks(option: str, given: Iterable[str], tasks: list[str]) -> None:

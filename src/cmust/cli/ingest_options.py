@@ -132,7 +132,7 @@ class Records:
         str | None,
         typer.Option(
             help="Such as '%d.%m.%Y %H:%M'; or iso, epoch, epoch-ms (seconds or milliseconds since 1970 in UTC). Found "
-            "out when not given."
+            "out when not given; month-first or day-first say what cannot be found out."
         ),
     ] = None
     start: Start = None

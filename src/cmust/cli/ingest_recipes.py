@@ -52,7 +52,7 @@ def _nyc_taxi(
     to: To,
     work: Work,
     zones: Annotated[
-        Path | None, typer.Option(help="Taxi zones (shapefile, GeoJSON), for files with zone ids.")
+        Path | None, typer.Option(help="Taxi zones (shapefile, GeoJSON): needed for files with zone ids.")
     ] = None,
     zone_id: ZoneId = None,
     zone_name: ZoneName = None,
@@ -69,7 +69,7 @@ def _nyc_taxi(
     """TLC yellow taxi trips, Appendix C.1: taxi pickup, taxi drop-off, crowd out, crowd in.
 
     Files with coordinates (2009 to June 2016): `cmust ingest nyc-taxi 'yellow_tripdata_2016-0[1-3].csv' --to
-    nyc.zarr.zip`. Files of today: add `--zones taxi_zones.zip`.
+    nyc.zarr.zip`. Files of today: add `--zones taxi_zones.zip`, which the older ones may have too.
     """
     check_new(to, force=force)
     places = given_zones(zones, zone_id, zone_name, box, grid)

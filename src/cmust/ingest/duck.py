@@ -23,6 +23,12 @@ from cmust.ingest.sources import Layout
 from cmust.ingest.timeformats import ISO_PATTERNS, PLAIN, fixed_width
 
 BATCH_BYTES = 1 << 28
+READ_AS = {
+    "TIMESTAMP_NS": "make_timestamp(epoch_ns({0}) // 1000)",
+    "TIMESTAMPTZ_NS": "make_timestamptz(epoch_ns({0}) // 1000)",
+    '"NULL"': "CAST({0} AS VARCHAR)",
+}
+"""Types of Parquet columns that Ibis has no name for, or that DuckDB's own cast rounds up into the next second."""
 
 
 @ibis.udf.scalar.builtin(name="try_strptime")
@@ -111,6 +117,13 @@ class DuckEngine:
             self._rejects = ""
             # the types of a column may differ from file to file; folders such as zone=5 are no columns
             source = f"read_parquet({files}, union_by_name=true, hive_partitioning=false)"
+            kinds = {row[0]: row[1] for row in self._run(f"DESCRIBE SELECT * FROM {source}").fetchall()}
+            others = [
+                f"{READ_AS[kind].format(_name(name))} AS {_name(name)}"
+                for name, kind in kinds.items()
+                if kind in READ_AS
+            ]
+            source = f"(SELECT * REPLACE ({', '.join(others)}) FROM {source})" if others else source
         else:
             self._rejects = f"rejects_{self._made}"
             types, form = _types(layout, plain or {})
@@ -217,6 +230,11 @@ class DuckEngine:
                 raise IngestError(
                     f"not enough room to read the records ({said}): give more memory, or "
                     "another folder for temporary files (--memory, --work-dir; in Python memory=, work=)"
+                ) from error
+            if "state machine" in said:
+                raise IngestError(
+                    f"{self._files} cannot be read: lines end in different ways, with CR LF and with LF or CR alone: "
+                    "make them alike"
                 ) from error
             raise IngestError(
                 f"{self._files or 'a file'} cannot be read ({said}): get it again or leave it out"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -175,18 +176,20 @@ def read_zones(path: Path | str, id_column: str | None = None, name_column: str 
     """Zones from a GeoJSON file or a shapefile (zipped or not), put into WGS84.
 
     Args:
-        path: the file.
+        path: the file, or a zip archive that holds it.
         id_column: property that a zone-id column of the records refers to; when None, the first that is known
             (``LocationID``, ``zone_id``, ``id`` ...), or else the position.
         name_column: property that names the nodes; the id when None.
 
     Raises:
-        IngestError: the file cannot be read, holds no polygons or no such property, or names a zone twice.
+        IngestError: the file cannot be read, holds no polygons, none in degrees, or no such property.
     """
     import geopandas
+    from shapely.errors import GEOSException
 
+    source = _in_archive(Path(path))
     try:
-        frame = geopandas.read_file(path)
+        frame = geopandas.read_file(source)
     except Exception as error:  # the readers below raise many kinds
         raise IngestError(f"{path} cannot be read as zones ({error}): give GeoJSON or a shapefile") from error
     if frame.crs is not None:
@@ -195,6 +198,11 @@ def read_zones(path: Path | str, id_column: str | None = None, name_column: str 
     if frame.empty or not set(frame.geom_type) <= {"Polygon", "MultiPolygon"}:
         raise IngestError(
             f"{path} holds {', '.join(sorted(set(frame.geom_type))) or 'nothing'}: zones have to be polygons"
+        )
+    if (abs(frame.total_bounds) > [180, 90, 180, 90]).any():
+        raise IngestError(
+            f"{path} is not in degrees (x from {frame.total_bounds[0]:g} to {frame.total_bounds[2]:g}) and does not "
+            "say which reference system it is in: a shapefile needs its .prj, GeoJSON has to be in WGS84"
         )
     if id_column is None:
         known = ("LocationID", "location_id", "zone_id", "zone", "id", "area_numbe", "area_num_1", "name")
@@ -206,9 +214,24 @@ def read_zones(path: Path | str, id_column: str | None = None, name_column: str 
     for at, key in enumerate(ids):
         merged.setdefault(key, []).append(at)
     firsts = [group[0] for group in merged.values()]
-    shapes = [frame.geometry.iloc[group].union_all() for group in merged.values()]
+    try:
+        shapes = [frame.geometry.iloc[group].union_all() for group in merged.values()]
+    except GEOSException as error:
+        raise IngestError(f"{path}: polygons of one zone cannot be put together ({error}): repair them") from error
     node_names = _distinct([names[at] for at in firsts], [ids[at] for at in firsts])
     return Zones(tuple(node_names), tuple(merged), tuple(shapes))
+
+
+def _in_archive(path: Path) -> str | Path:
+    """The file in a zip archive, wherever it lies there, as GDAL names it; what is no archive stays as it is."""
+    if not zipfile.is_zipfile(path):
+        return path
+    with zipfile.ZipFile(path) as packed:
+        found = [name for name in packed.namelist() if name.lower().endswith((".shp", ".geojson", ".json", ".gpkg"))]
+    found = [name for name in found if not name.startswith("__MACOSX")]
+    if len(found) > 1:
+        raise IngestError(f"{path} holds {', '.join(found[:5])}: unpack it and name the file of the zones")
+    return f"/vsizip/{path}/{found[0]}" if found else path
 
 
 def cells_of(city: City, place: Grid | Zones) -> tuple[str, ...]:
@@ -232,13 +255,14 @@ def cells_of(city: City, place: Grid | Zones) -> tuple[str, ...]:
 
 
 def id_text(column: Any) -> Any:
-    """A zone or node id as a text expression: 4, 4.0 and '4' are the same id; '04' is another."""
+    """An id of a zone or node, or a category, as a text expression: 4, 4.0 and '4' are the same id; '04' is another."""
     if column.type().is_floating():
         # what has no whole number stays as it is; the casts of the others must not meet it
         held = (column.abs() < 1e15) & ~column.isnan()
         number = held.ifelse(column, ibis.null("float64"))
         whole = (number == number.floor()).fill_null(False)
-        return whole.ifelse(number.cast("int64").cast("string"), column.cast("string"))
+        text = whole.ifelse(number.cast("int64").cast("string"), column.cast("string"))
+        return column.isnan().ifelse(ibis.null("string"), text)
     text = column.cast("string").strip()
     # without a reference to a group, which engines write differently
     return text.re_search(r"^-?[0-9]+\.0+$").ifelse(text.re_replace(r"\.0+$", ""), text)
@@ -310,11 +334,11 @@ def _labels(path: Path | str, frame: Any, column: str) -> list[str]:
     if column not in frame.columns:
         have = ", ".join(name for name in frame.columns if name != "geometry")
         raise IngestError(f"{path} has no property '{column}'; it has {have}")
-    if frame[column].isna().any():
-        raise IngestError(
-            f"{path}: '{column}' is empty for {int(frame[column].isna().sum())} zones: use another property"
-        )
-    return [plain_id(str(value)) for value in frame[column]]
+    values = frame[column].astype(object).where(frame[column].notna(), "")
+    labels = [plain_id(str(value)) for value in values]
+    if empty := labels.count(""):
+        raise IngestError(f"{path}: '{column}' is empty for {empty} zones: use another property")
+    return labels
 
 
 def _distinct(names: list[str], ids: list[str]) -> list[str]:

@@ -14,6 +14,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from cmust.city import City, Task
+from cmust.city.checks import check_timezone
 from cmust.city.ownership import hand_over
 from cmust.errors import IngestError
 from cmust.ingest import clock, typed
@@ -127,6 +128,7 @@ def ingest_sensors(
         progress: told how far it is.
 
     Raises:
+        CityError: the time zone is not known.
         IngestError: the files cannot be read as told, nothing is left, or too much would be thrown away.
     """
     _check_plan(plan)
@@ -170,7 +172,8 @@ def read_nodes(path: Path | str) -> pd.DataFrame:
         IngestError: the file cannot be read, lacks a column, or names a node twice.
     """
     try:
-        table = pd.read_csv(path, sep=None, engine="python", dtype=str)
+        # "NA" may be the id of a node
+        table = pd.read_csv(path, sep=None, engine="python", dtype=str, keep_default_na=False)
     except FileNotFoundError as error:
         raise IngestError(f"there is no file {path}: give the table of the nodes") from error
     except (OSError, ValueError, csv.Error) as error:
@@ -185,19 +188,19 @@ def read_nodes(path: Path | str) -> pd.DataFrame:
     node = find_column(("node", "id", "node_id", "sensor", "sensor_id", "station"), names) or names[0]
     ids = [plain_id(text) for text in table[node].fillna("")]
     try:
-        places = pd.DataFrame(
-            {"lon": table[lon].astype(float).to_numpy(), "lat": table[lat].astype(float).to_numpy()}, ids
-        )
+        degrees = table[[lon, lat]].replace(["", "NA"], "nan").astype(float)
+        places = pd.DataFrame({"lon": degrees[lon].to_numpy(), "lat": degrees[lat].to_numpy()}, ids)
     except ValueError as error:
         raise IngestError(f"{path}: a longitude or latitude is not a number ({error})") from error
     if places.index.has_duplicates or "" in places.index:
-        double = places.index[places.index.duplicated()].tolist() or ["an empty id"]
-        raise IngestError(f"{path}: node {double[0]} is there twice or has no id")
+        double = places.index[places.index.duplicated()].tolist() or [""]
+        raise IngestError(f"{path}: node '{double[0]}' is there twice or has no id")
     return places
 
 
 def _check_plan(plan: SensorPlan) -> None:
     clock.parse_interval(str(plan.interval))
+    check_timezone(plan.timezone)
     for quantity in plan.quantities:
         if quantity.how not in HOW:
             raise IngestError(f"task '{quantity.task}': '{quantity.how}' is not known, use {', '.join(HOW)}")
@@ -237,8 +240,9 @@ def _readings(engine: Engine, piece: Layout, plan: SensorPlan, known: pd.DataFra
         (table.name.isnull(), Reason.NO_PLACE),
     ]
     if known is None:
+        nowhere = typed.blank(table.lon) | typed.blank(table.lat) | ((table.x == 0) & (table.y == 0))
         on_earth = (table.x.abs() <= 180) & (table.y.abs() <= 90)
-        shared.append((~on_earth | on_earth.isnull(), Reason.BAD_PLACE))
+        shared += [(nowhere, Reason.NO_PLACE), (~on_earth | on_earth.isnull(), Reason.BAD_PLACE)]
     else:
         shared.append((~table.name.isin(list(known.index)), Reason.UNKNOWN_ZONE))
     base = clock.base_seconds(plan.interval, plan.in_utc)

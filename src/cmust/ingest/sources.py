@@ -79,7 +79,8 @@ HeadReader = Callable[[str], list[str]]
 
 
 def expand(inputs: Sequence[str | Path], work: Path) -> list[str]:
-    """All files that ``inputs`` (paths, folders, globs) name; zip archives are unpacked into ``work``.
+    """All files that ``inputs`` (paths, folders, globs) name; zip archives, and those in them, are unpacked into
+    ``work``.
 
     Raises:
         IngestError: something names no file, or an archive is damaged or holds no table.
@@ -197,7 +198,7 @@ def _unpack(archive: Path, work: Path) -> list[str]:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 with packed.open(member) as source, target.open("wb") as sink:
                     shutil.copyfileobj(source, sink, 1 << 20)
-                out.append(str(target))
+                out.extend(_unpack(target, work) if target.suffix.lower() == ".zip" else [str(target)])
             return out
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError) as error:
         raise IngestError(f"{archive} cannot be unpacked ({error}): get it again") from error
@@ -245,6 +246,10 @@ def _csv_layout(
     blank = first_lines.index(lines[0])
     if lines[0].startswith("PAR1"):
         raise IngestError(f"{file} is a Parquet file: give it a name that ends with .parquet")
+    if "\0" in lines[0]:
+        raise IngestError(f"{file} is no CSV in UTF-8, but in UTF-16 or of another kind: save it as 'CSV UTF-8'")
+    if lines[0].strip('"').startswith("sep="):
+        raise IngestError(f"{file} begins with '{lines[0]}', which is for Excel only: take that line out")
     choices = (reading.delimiter,) if reading.delimiter else DELIMITERS
     try:
         tables = {mark: list(csv.reader(io.StringIO("\n".join(lines)), delimiter=mark)) for mark in choices}
@@ -274,8 +279,6 @@ def _csv_layout(
     header, rows = headers[mark], tables[mark]
     wanted = _match(file, required, optional, header, "its first line names")
     columns = _unique(header + _extra_fields(rows, len(header)))
-    if double := next((name for name in wanted.values() if name not in columns), None):
-        raise IngestError(f"{file} has two columns '{double}', but for upper and lower case: rename one of them")
     sample = _first_values(rows[1:], columns, wanted)
     return Layout((file,), "csv", tuple(columns), wanted, mark, True, sample, blank_lines=blank)
 
@@ -314,6 +317,10 @@ def _match(
     for name, column in (*required.items(), *optional.items()):
         match = find_column(column, columns)
         if match is not None:
+            if sum(other.casefold() == match.casefold() for other in columns) > 1:  # engines take them for one
+                raise IngestError(
+                    f"{file} has two columns '{match}' (upper and lower case are one): rename one of them"
+                )
             wanted[name] = match
         elif name in required:
             spelled = column if isinstance(column, str) else " / ".join(column)

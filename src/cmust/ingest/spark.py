@@ -126,7 +126,7 @@ class SparkEngine:
         if "://" not in file:
             return sources.local_head(file)
         if is_parquet(file):
-            return list(self._session.read.parquet(_address(file)).columns)
+            return list(self._read_parquet([file]).columns)
         return [row.value for row in self._session.read.text(_address(file)).head(HEAD_LINES)]
 
     def batches(self, layout: Layout) -> list[Layout]:
@@ -146,7 +146,9 @@ class SparkEngine:
             options = {"mode": "PERMISSIVE", "columnNameOfCorruptRecord": CORRUPT, "quote": '"', "escape": '"'}
             reader = self._session.read.options(header=layout.header, sep=layout.delimiter, **options)
             frame = reader.schema(StructType(fields)).csv([_address(file) for file in layout.files])
-            unreadable = f"{CORRUPT} IS NOT NULL"
+            # bytes that are no UTF-8 come as U+FFFD, and different ones would be alike
+            bad_bytes = (f"contains({_name(theirs)}, '\ufffd')" for theirs in layout.wanted.values())
+            unreadable = " OR ".join([f"{CORRUPT} IS NOT NULL", *bad_bytes])
         columns = [f"{_name(theirs)} AS {_name(ours)}" for ours, theirs in layout.wanted.items()]
         return self._view(frame.selectExpr(*columns, f"{unreadable} AS unreadable"))
 
@@ -160,9 +162,7 @@ class SparkEngine:
         alike: dict[tuple[str, ...], list[str]] = {}
         for file in layout.files:
             alike.setdefault(self._types(file, names), []).append(file)
-        frames = [
-            self._session.read.parquet(*map(_address, files)).select(*map(_name, names)) for files in alike.values()
-        ]
+        frames = [self._read_parquet(files).select(*map(_name, names)) for files in alike.values()]
         if len(frames) == 1:
             return frames[0]
         kinds = {name: {frame.schema[name].dataType for frame in frames} for name in names}
@@ -175,10 +175,19 @@ class SparkEngine:
         except PySparkException as error:
             raise IngestError(f"{_differences(names, alike)}: write it as one type in all files") from error
 
+    def _read_parquet(self, files: Sequence[str]) -> Any:
+        try:
+            return self._session.read.parquet(*map(_address, files))
+        except PySparkException as error:
+            raise IngestError(
+                f"Spark cannot read {files[0]} ({_reason(error)}): get it again, write times in microseconds and "
+                "numbers in 32 or 64 bits, or use DuckDB"
+            ) from error
+
     def _types(self, file: str, names: Sequence[str]) -> tuple[str, ...]:
         """The types of columns of a Parquet file."""
         if "://" in file:
-            schema = self._session.read.parquet(_address(file)).schema
+            schema = self._read_parquet([file]).schema
             return tuple(schema[name].dataType.simpleString() for name in names)
         found = pq.read_schema(file)
         return tuple(str(found.field(name).type) for name in names)

@@ -15,6 +15,8 @@ EPOCH = "epoch"
 EPOCH_MS = "epoch-ms"
 EPOCHS = (EPOCH, EPOCH_MS)
 """Numbers since 1970 in UTC: instants, which no wall clock changes."""
+LEFT_OUT = {"month-first": "%d", "day-first": "%m"}
+"""What may be given where the format is to be found out -> how patterns begin that it leaves out."""
 
 CANDIDATES = (
     "%m/%d/%Y %I:%M:%S %p",
@@ -22,7 +24,9 @@ CANDIDATES = (
     "%m/%d/%Y %I:%M %p",
     "%m/%d/%Y %H:%M",
     "%m/%d/%Y",
+    "%d/%m/%Y %I:%M:%S %p",
     "%d/%m/%Y %H:%M:%S",
+    "%d/%m/%Y %I:%M %p",
     "%d/%m/%Y %H:%M",
     "%d/%m/%Y",
     "%d.%m.%Y %H:%M:%S",
@@ -34,13 +38,14 @@ CANDIDATES = (
 )
 DIGITS = ("%Y%m%d%H%M%S", "%Y%m%d%H%M", "%Y%m%d%H", "%Y%m%d")
 _DATE, _CLOCK = r"[0-9]{4}-[0-9]{2}-[0-9]{2}", r"([01][0-9]|2[0-3]):[0-9]{2}(:[0-9]{2}(\.[0-9]{1,9})?)?"
-_OFFSET = r"( ?UTC|Z|[+-][0-9]{2}(:[0-9]{2})?)"
+_OFFSET = r"( ?UTC|Z|[+-](0[0-9]|1[0-4])(:[0-5][0-9])?)"
 ISO_PATTERNS = {ISO: rf"{_DATE}([ T]{_CLOCK}{_OFFSET}?)?", ISO_LOCAL: rf"{_DATE}([ T]{_CLOCK})?"}
 PLAIN = "%Y-%m-%d %H:%M:%S"
 """What every engine takes for an ISO time: this, and what the regular expression says, which all of them read."""
 
 GIVE_FORMAT = (
-    "give the time format, such as '%d.%m.%Y %H:%M' or epoch (--time-format, in Python time_format=; not in a recipe)"
+    "give the time format, such as '%d.%m.%Y %H:%M', day-first or epoch (--time-format, in Python time_format=; not in "
+    "a recipe)"
 )
 """Advice of several messages. A recipe reads its files as they are published."""
 
@@ -48,12 +53,13 @@ _ISO_TEXT = re.compile(ISO_PATTERNS[ISO])
 _SPARK = {"Y": "yyyy", "m": "M", "d": "d", "H": "H", "I": "h", "M": "m", "S": "s", "p": "a", "y": "yy", "b": "MMM"}
 
 
-def detect(values: Sequence[str], where: str) -> str:
+def detect(values: Sequence[str], where: str, first: str | None = None) -> str:
     """The format that reads the given texts: ``iso``, ``epoch``, ``epoch-ms`` or a ``strptime`` pattern.
 
     Args:
         values: the first values of the column, one or more, none blank.
         where: column and file, for messages.
+        first: one of :data:`LEFT_OUT`, if it is known which of month and day comes first.
 
     Raises:
         IngestError: no format reads half of them, or month and day cannot be told apart.
@@ -70,7 +76,8 @@ def detect(values: Sequence[str], where: str) -> str:
     numbers = [float(text) for text in texts if re.fullmatch(r"\d{9,13}(\.\d+)?", text)]
     if len(numbers) >= enough:
         return EPOCH_MS if min(numbers) > 1e11 else EPOCH
-    scores = {pattern: sum(reads(text, pattern) for text in texts) for pattern in CANDIDATES}
+    candidates = [pattern for pattern in CANDIDATES if first is None or not pattern.startswith(LEFT_OUT[first])]
+    scores = {pattern: sum(reads(text, pattern) for text in texts) for pattern in candidates}
     best = max(scores.values())
     fitting = [pattern for pattern, score in scores.items() if score == best]
     if best < enough:
@@ -117,13 +124,16 @@ def to_spark(pattern: str) -> str:
         if part[1:] not in _SPARK:
             raise IngestError(
                 f"the time format '{pattern}' holds '{part}': use {', '.join('%' + key for key in _SPARK)}, or one of "
-                f"{ISO}, {EPOCH}, {EPOCH_MS}"
+                f"{', '.join((ISO, *EPOCHS, *LEFT_OUT))}"
             )
         letter = _SPARK[part[1:]]
         beside = (at > 0 and parts[at - 1].startswith("%")) or (at + 1 < len(parts) and parts[at + 1].startswith("%"))
         out.append(letter * 2 if beside and len(letter) == 1 and letter != "a" else letter)
     if not any(part.startswith("%") for part in parts):
-        raise IngestError(f"the time format '{pattern}' has no directive: write it like '%Y-%m-%d %H:%M:%S'")
+        raise IngestError(
+            f"the time format '{pattern}' has no directive: write it like '%Y-%m-%d %H:%M:%S', or one "
+            f"of {', '.join((ISO, *EPOCHS, *LEFT_OUT))}"
+        )
     return "".join(out)
 
 

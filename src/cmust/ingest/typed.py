@@ -67,7 +67,7 @@ def time_pattern(layout: Layout, names: list[str], given: str | None, utc: bool)
     Raises:
         IngestError: it cannot be told, or the times carry an offset although they are said to be local.
     """
-    if given is not None:
+    if given is not None and given not in timeformats.LEFT_OUT:
         return timeformats.check_format(given)
     patterns = set()
     for name in names:
@@ -75,7 +75,7 @@ def time_pattern(layout: Layout, names: list[str], given: str | None, utc: bool)
         if not values:
             continue  # empty, or no texts: another column may tell
         where = layout.where(name)
-        pattern = timeformats.detect(values, where)
+        pattern = timeformats.detect(values, where, given)
         patterns.add(pattern)
         if pattern == timeformats.ISO and not utc and any(timeformats.has_offset(value) for value in values):
             raise IngestError(

@@ -46,6 +46,7 @@ def ingest_events(
         extra: further columns that ``enrich`` needs: what it calls them -> their spellings.
 
     Raises:
+        CityError: the time zone is not known.
         IngestError: the files cannot be read as told, nothing is left, or too much would be thrown away.
     """
     check_plan(plan)

@@ -17,6 +17,8 @@ from cmust.ingest.names import renamed, slug
 from cmust.ingest.reasons import Account, Reason, Report
 
 MAX_BYTES = 4 << 30
+LONG, MANY = 86_400, 20
+"""Seconds without a record, and how many are to be expected in them, from which on a note tells of it."""
 
 
 def per_interval(unit: str, interval: int) -> str:
@@ -47,6 +49,7 @@ def lay_out(
         accounts[name].throw(Reason.SKIPPED_HOUR, int(one.count[lost].sum()))
         accounts[name].kept -= int(one.count[lost].sum())
         sums[name] = one.only(~lost)
+    report.notes += _silence(first, time, plan.interval, sums)
     cells = _choose_cells(plan, sums)
     position = np.full(len(plan.place), -1, dtype=np.int64)
     position[cells] = np.arange(len(cells))
@@ -94,6 +97,21 @@ def lay_out(
     if skipped.any():
         report.notes.append(f"{int(skipped.sum())} steps from {time[skipped][0]} on do not exist on the clock: missing")
     return City(plan.name, tasks, timezone=plan.timezone, source=plan.source, description=plan.description)
+
+
+def _silence(first: int, time: npt.NDArray[np.datetime64], interval: int, sums: dict[str, Sums]) -> list[str]:
+    """A note on the longest time without a record: zero all the same, although a file may be missing."""
+    slots = np.unique(np.concatenate([one.slot for one in sums.values()])) - first
+    edges = np.concatenate([[-1], slots, [len(time)]])
+    longest = int(np.diff(edges).argmax())
+    begin, end = int(edges[longest]) + 1, int(edges[longest + 1])
+    records = sum(int(one.count.sum()) for one in sums.values())
+    if (end - begin) * interval < LONG or records / len(time) * (end - begin) < MANY:
+        return []
+    return [
+        f"no record at all in the steps from {time[begin]} to {time[end - 1]}, which are zero: if a file is missing, "
+        "give it, or another period"
+    ]
 
 
 def _labels(plan: EventPlan, categories: list[str]) -> list[tuple[int, str, str]]:

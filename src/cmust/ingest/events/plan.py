@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from cmust.city import City
+from cmust.city.checks import check_timezone
 from cmust.errors import IngestError
 from cmust.ingest import clock
 from cmust.ingest.places import Grid, Zones
@@ -122,9 +123,11 @@ def check_plan(plan: EventPlan) -> None:
     """Refuse a plan that contradicts itself.
 
     Raises:
+        CityError: the time zone is not known.
         IngestError: says what.
     """
     clock.parse_interval(str(plan.interval))
+    check_timezone(plan.timezone)
     names = {event.name for event in plan.events}
     for event in plan.events:
         by_zone, by_point = event.zone is not None, event.lon is not None and event.lat is not None

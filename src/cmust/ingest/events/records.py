@@ -71,7 +71,7 @@ def _parsed(engine: Engine, piece: Layout, raw: Any, plan: EventPlan, pattern: s
     for name in plan.weights:
         parsed[f"w_{name}"] = typed.number(engine, raw[f"weight_{name}"], piece.where(f"weight_{name}"))
     if plan.category is not None:
-        parsed["label"] = raw.category.cast("string").strip().nullif("")
+        parsed["label"] = id_text(raw.category).nullif("")
     return parsed
 
 

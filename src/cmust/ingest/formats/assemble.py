@@ -12,6 +12,7 @@ import numpy.typing as npt
 from cmust.city import City, Task
 from cmust.city.ownership import hand_over
 from cmust.errors import IngestError
+from cmust.ingest.clock import skipped
 from cmust.ingest.formats.places import Places, read_places
 from cmust.ingest.formats.steps import regular_steps
 from cmust.ingest.names import slug
@@ -90,6 +91,12 @@ def assemble(readings: Readings, settings: ImportSettings) -> Imported:
     places, place_notes = _places(readings, settings)
     steps = regular_steps(readings.time, readings.interval, readings.source)
     notes = [*readings.notes, *place_notes, *steps.notes]
+    gone = skipped(steps.time, steps.interval, settings.timezone)
+    if any(np.isfinite(steps.spread(found)[gone]).any() for found in readings.values.values()):
+        notes.append(
+            f"there are values at {steps.time[gone][0]}, a time that the clocks of {settings.timezone} skip: the times "
+            "may be of another zone, or of one clock all year"
+        )
     tasks = {}
     for name, found in readings.values.items():
         values = steps.spread(found)

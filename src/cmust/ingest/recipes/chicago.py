@@ -28,7 +28,7 @@ from cmust.city import Task
 from cmust.errors import IngestError
 from cmust.ingest.engine import Engine, Progress, read_pieces
 from cmust.ingest.events import Event, EventPlan, Ingested, Measure, ingest_events
-from cmust.ingest.places import Box, Grid
+from cmust.ingest.places import Box, Grid, id_text
 from cmust.ingest.reasons import Account, Report
 from cmust.ingest.sources import Column, Layout, Reading, read_layouts
 
@@ -75,6 +75,7 @@ TAXIS = EventPlan(
     timezone=TIMEZONE,
     interval=INTERVAL,
     weights={},
+    time_format="month-first",
     min_total=MIN_TRIPS,
     whole_records=True,
     source="City of Chicago data portal",
@@ -183,9 +184,9 @@ def _injuries(
 
     def weighed(piece: Layout) -> Any:
         person = engine.scan(piece)
-        injury = person.injury.strip().upper()
+        injury = person.injury.cast("string").strip().upper()
         weight = ibis.cases(*((injury == name.upper(), weight) for name, weight in weights.items()), else_=None)
-        return person.select(crash=person.crash_id.strip().nullif(""), weight=weight.cast("float64"))
+        return person.select(crash=id_text(person.crash_id).nullif(""), weight=weight.cast("float64"))
 
     unreadable = Account("people")
     person = engine.keep(read_pieces(engine, layouts, weighed, [unreadable], progress))
@@ -202,7 +203,7 @@ def _injuries(
 
 
 def _with_severity(crashes: Any, injuries: Any) -> Any:
-    joined = crashes.mutate(crash_key=crashes.crash_id.strip())
+    joined = crashes.mutate(crash_key=id_text(crashes.crash_id))
     joined = joined.left_join(injuries, joined.crash_key == injuries.crash)
     return joined.mutate(weight_severity=joined.severity.fill_null(0.0))
 

@@ -13,7 +13,7 @@ What it leaves open, and what is done here:
   zero counts as zero, a trip without a number of passengers is left out.
 
 The TLC withdrew longitudes and latitudes from its downloads in May 2022. Files of today hold zone ids only: give the
-zones.
+zones. With zones, trips of older files are in the zone that their coordinates lie in.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def nyc_taxi(
     max_bad_share: float = 0.5,
     progress: Progress = lambda what, share: None,
 ) -> Ingested:
-    """The city of yellow taxi files, on the grid, or on zones where the files hold zone ids.
+    """The city of yellow taxi files, on the grid, or on zones, which zone ids or coordinates tell.
 
     Args:
         inputs: ``yellow_tripdata_*`` files, CSV (gz, zip) or Parquet.
@@ -85,15 +85,15 @@ def nyc_taxi(
         progress: told how far it is.
 
     Raises:
-        IngestError: the files hold zone ids and no zones are given, or coordinates and zones are; see also
+        IngestError: files hold zone ids and no zones are given, or others coordinates; see also
             :func:`cmust.ingest.events.ingest_events`.
     """
     files = engine.expand(inputs)
-    _check_places(files, engine, zones)
+    by_id = _by_zone_id(files, engine, zones)
     named_start, named_stop = months_of([Path(file).name for file in files])
     plan = EventPlan(
         name="nyc-taxi",
-        events=(PICKUP, DROPOFF) if zones is None else (PICKUP_ZONE, DROPOFF_ZONE),
+        events=(PICKUP_ZONE, DROPOFF_ZONE) if by_id else (PICKUP, DROPOFF),
         measures=MEASURES,
         place=Grid(box, rows, columns) if zones is None else zones,
         timezone=TIMEZONE,
@@ -110,21 +110,27 @@ def nyc_taxi(
     return ingest_events(files, plan, engine, progress=progress)
 
 
-def _check_places(files: Sequence[str], engine: Engine, zones: Zones | None) -> None:
-    """Refuse files that hold zone ids where coordinates are needed, or coordinates where zone ids are."""
+def _by_zone_id(files: Sequence[str], engine: Engine, zones: Zones | None) -> bool:
+    """Whether the zones of trips are told by ids; else coordinates tell the cell, or the zone.
+
+    Raises:
+        IngestError: files hold zone ids only and no zones are given, or other files hold coordinates only.
+    """
     places = {"lon": PICKUP_LON, "zone": PICKUP_ID}
-    for layout in read_layouts(files, {"time": PICKUP_TIME}, Reading(), engine.head, optional=places):
-        held = places.keys() & layout.wanted.keys()
-        if zones is None and held == {"zone"}:
-            raise IngestError(
-                f"{layout.files[0]} holds zone ids, not coordinates: give the taxi zones (--zones FILE; in Python "
-                "zones=); `cmust download nyc-taxi` fetches them, as taxi_zones.zip"
-            )
-        if zones is not None and held == {"lon"}:
-            raise IngestError(
-                f"{layout.files[0]} holds coordinates, not zone ids: leave out --zones (in Python zones=), or have "
-                "`cmust ingest trips --zones` look up in which zone they are"
-            )
+    layouts = read_layouts(files, {"time": PICKUP_TIME}, Reading(), engine.head, optional=places)
+    held = {layout.files[0]: places.keys() & layout.wanted.keys() for layout in layouts}
+    ids, points = ([file for file, found in held.items() if found == {name}] for name in ("zone", "lon"))
+    if ids and points:
+        raise IngestError(
+            f"{points[0]} holds coordinates, {ids[0]} zone ids: one city takes one or the other: leave out the files "
+            "of one kind"
+        )
+    if ids and zones is None:
+        raise IngestError(
+            f"{ids[0]} holds zone ids, not coordinates: give the taxi zones (--zones FILE; in Python zones=); `cmust "
+            "download nyc-taxi` fetches them, as taxi_zones.zip"
+        )
+    return zones is not None and not points
 
 
 def months_of(names: Sequence[str]) -> tuple[str | None, str | None]:
