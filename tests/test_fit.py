@@ -251,6 +251,7 @@ def test_an_unknown_task_and_too_few_steps(tmp_path: Path) -> None:
         tiny_fit(tmp_path / "a", **QUICK, tasks=("metro",))
     with pytest.raises(CityError, match="too few for windows of 100"):
         tiny_fit(tmp_path / "b", **{**QUICK, "model": {**SIZES, "input_steps": 100, "horizon": 60}})
+    tiny_fit(tmp_path / "b", **QUICK)  # what was refused has not claimed the folder
 
 
 def test_a_run_that_another_process_writes(run: Path) -> None:

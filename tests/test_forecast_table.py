@@ -16,6 +16,7 @@ from cmust.calibration import calibrate
 from cmust.errors import CmustError
 from cmust.forecast_table import forecast_table, forecast_tasks, write_forecasts
 from cmust.intervals.conformal import Adaptation
+from tests.full_disk import file_size_limit
 from tests.rolling.tiny import tiny_city, tiny_fit, tiny_task
 
 QUICK = {"scheme": "joint", "training": {"start_epochs": 1, "precision": "32-true", "batch_size": 64}}
@@ -101,10 +102,17 @@ def test_what_cannot_be_written_leaves_nothing(
 ) -> None:
     with pytest.raises(CmustError, match=r"go to \.csv, \.parquet, \.nc or \.zarr\.zip files"):
         write_forecasts(forecasts, tmp_path / "f.xlsx")
-    for name in ("h5netcdf", "netCDF4"):
-        monkeypatch.setitem(sys.modules, name, None)
+    monkeypatch.setitem(sys.modules, "h5netcdf", None)
     with pytest.raises(CmustError, match=r"NetCDF needs h5netcdf: pip install 'cmust\[netcdf\]'"):
         write_forecasts(forecasts, tmp_path / "f.nc")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_full_disk_leaves_nothing(forecasts: dict[str, xr.Dataset], tmp_path: Path) -> None:
+    pytest.importorskip("h5netcdf", reason="needs the extra cmust[netcdf]")
+    for suffix in (".nc", ".zarr.zip", ".csv"):
+        with file_size_limit(2000), pytest.raises(CmustError, match=rf"cannot write .*f{suffix}: File too large"):
+            write_forecasts(forecasts, tmp_path / f"f{suffix}")
     assert not list(tmp_path.iterdir())
 
 

@@ -81,6 +81,9 @@ def _fit(
             f"training.epochs_by_task names {unknown[0]!r}, which is not among the tasks {', '.join(names)}"
         )
     cuts = None if cuts is None else _other_cuts(city, settings, cuts)
+    config = settings.network
+    # what cannot be trained on is refused before the folder is claimed for it
+    windows = make_windows(city, settings.protocol, config.input_steps, config.horizon, cuts)
     refusal: CmustError | None = None
     with ExitStack() as held:
         if fabric.is_global_zero:
@@ -96,7 +99,7 @@ def _fit(
             raise refusal
         if finished:
             return Forecaster.load(run.folder)
-        return _train(fabric, city, run, settings, cuts, watcher)
+        return _train(fabric, city, run, settings, cuts, windows, watcher)
 
 
 def _other_cuts(city: City, settings: Settings, cuts: Cuts) -> Cuts | None:
@@ -138,10 +141,15 @@ def _claim(run: Run, city: City, settings: Settings, cuts: Cuts | None, fabric: 
 
 
 def _train(
-    fabric: Fabric, city: City, run: Run, settings: Settings, cuts: Cuts | None, watcher: Watcher | None
+    fabric: Fabric,
+    city: City,
+    run: Run,
+    settings: Settings,
+    cuts: Cuts | None,
+    windows: dict[str, Windows],
+    watcher: Watcher | None,
 ) -> Forecaster:
     config, training = settings.network, settings.trainer
-    windows = make_windows(city, settings.protocol, config.input_steps, config.horizon, cuts)
     torch.manual_seed(training.seed)
     trunk = Trunk(config, 86_400 // city.interval, tuple(task.n_channels for task in city.tasks.values()))
     shapes: dict[str, Shape] = {}

@@ -4,7 +4,6 @@ import importlib.util
 import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import xarray as xr
@@ -18,7 +17,6 @@ from cmust.forecaster import Forecaster
 from cmust.recent import MAX_MISSING
 
 Forecasts = dict[str, xr.Dataset]
-NETCDF_ENGINES = ("h5netcdf", "netCDF4")
 _TIME = {"units": "seconds since 1970-01-01", "dtype": "int64"}
 _OLDEST_ZIP_TIME = (1980, 1, 1, 0, 0, 0)  # a fixed time of the members, so that equal forecasts are equal files
 
@@ -111,12 +109,12 @@ def _write_parquet(forecasts: Forecasts, path: Path) -> None:
 
 
 def _write_netcdf(forecasts: Forecasts, path: Path) -> None:
-    engine: Any = next((name for name in NETCDF_ENGINES if importlib.util.find_spec(name)), None)
-    if engine is None:
+    if importlib.util.find_spec("h5netcdf") is None:
         raise CmustError("NetCDF needs h5netcdf: pip install 'cmust[netcdf]'; or write a .zarr.zip file")
-    for number, (name, data) in enumerate(forecasts.items()):
-        mode: Any = "a" if number else "w"
-        data.to_netcdf(path, group=name, mode=mode, engine=engine.lower(), encoding={"time": _TIME})
+    times = {f"/{name}": {"time": _TIME} for name in forecasts}
+    # made in memory: on a full disk HDF5 fails in ways that no Python program survives
+    made = xr.DataTree.from_dict(forecasts).to_netcdf(engine="h5netcdf", encoding=times)
+    path.write_bytes(made)
 
 
 def _write_zarr(forecasts: Forecasts, path: Path) -> None:

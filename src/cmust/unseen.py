@@ -38,12 +38,13 @@ def windows_to_score(forecaster: Forecaster, city: City, part: Part) -> ToScore:
 
     Raises:
         CityError: nodes, interval or channels of a task are not the model's.
-        RunError: the city holds what the model has seen with other values; or nothing to score.
+        RunError: the city has none of the run's tasks, holds what the model has seen with other values, or nothing to
+            score.
     """
     tasks = {name: forecaster.task_of(city, name) for name in forecaster.tasks_in(city)}
-    windows = {name: forecaster.windows(task) for name, task in tasks.items()}
     if not tasks:
-        raise _other_data(forecaster, city.name)
+        raise RunError(f"city {city.name!r} has none of the run's tasks {', '.join(forecaster.tasks)}")
+    windows = {name: forecaster.windows(task) for name, task in tasks.items()}
     if any("seen" not in forecaster.tasks[name].about for name in tasks):
         return _all_as_trained(forecaster, city, windows)
     found, splits, left_out = {}, {}, {}

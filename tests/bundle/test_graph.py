@@ -16,6 +16,7 @@ from cmust.model import Head, Inputs, ModelConfig, Trunk, forecast, model_config
 from cmust.prompts import FreePrompt, NoPrompt, SummaryPrompt
 from cmust.recent import with_missing
 from tests.bundle.conftest import DEMO, EXPECTED, recent_city
+from tests.full_disk import file_size_limit
 from tests.rolling.tiny import SIZES
 
 SLOTS = 12
@@ -149,3 +150,9 @@ def test_what_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     with pytest.raises(CmustError, match="cannot write"):
         export_graph(model.trunk, model.head, tmp_path / "file" / "crowd.pt2")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file"]
+
+
+def test_a_full_disk_leaves_nothing(tmp_path: Path) -> None:
+    with file_size_limit(20_000), pytest.raises(CmustError, match=r"cannot write .*crowd\.pt2: File too large"):
+        export_graph(*random_network("tuned"), tmp_path / "crowd.pt2")
+    assert not list(tmp_path.iterdir())

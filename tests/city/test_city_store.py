@@ -1,20 +1,18 @@
 import json
 import os
 import random
-import resource
 import signal
 import subprocess
 import sys
 import time
 import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import xarray as xr
+from tests.full_disk import file_size_limit
 
 from cmust.city import City, open_city
 from cmust.errors import CityError, CmustError
@@ -225,16 +223,6 @@ def test_members_of_zarr_2_and_other_members_are_refused(saved: Path) -> None:
         rewrite(saved, {name: b"{}"})
         with pytest.raises(CityError, match=r"does not belong in a city"):
             open_city(saved)
-
-
-@contextmanager
-def file_size_limit(size: int) -> Iterator[None]:
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def test_no_room_while_saving_leaves_the_old_city(city: City, saved: Path, task: Any) -> None:

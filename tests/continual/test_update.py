@@ -334,6 +334,8 @@ def test_what_does_not_fit(run: Path, tmp_path: Path) -> None:
         update(run, whole_city(), rolling_epoch=3, **CPU)
     with pytest.raises(ConfigError, match="tasks is empty; name at least one task"):
         update(run, whole_city(), tasks=[], **CPU)
+    with pytest.raises(CityError, match="tasks is the text 'trips', it has to be a list of names"):
+        update(run, whole_city(), tasks="trips", **CPU)
     assert snapshot(run) == files
     tiny_fit(tmp_path / "joint", old_city(), **tiny_settings("tuned", scheme="joint"))
     with pytest.raises(RunError, match=r"no common weights W\*"):

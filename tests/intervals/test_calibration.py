@@ -243,6 +243,8 @@ def test_forecasts_with_intervals(run: Path, result) -> None:
         assert wide.attrs["calibrated_until"] == str(data.tasks[task].time[-1])
     with pytest.raises(RunError, match=r"levels 0.8, 0.9, not for 0.5"):
         forecaster.predict(data, "trips", level=0.5)
+    with pytest.raises(RunError, match=r"levels 0.8, 0.9, not for '0.9'"):
+        forecaster.predict(data, "trips", level="0.9")
 
 
 def test_intervals_that_have_heard_nothing_for_long_say_so(run: Path, result) -> None:

@@ -3,6 +3,7 @@
 Shapes: B batch, T input steps, F forecast steps, N nodes, C channels.
 """
 
+import io
 import json
 import zipfile
 from pathlib import Path
@@ -93,9 +94,10 @@ def export_graph(trunk: Trunk, head: Head, path: Path | str) -> None:
         for note in _SOURCE_NOTES:
             node.meta.pop(note, None)
     program._example_inputs = None
+    written = io.BytesIO()  # in memory first: on a full disk PyTorch's writer ends the process
+    torch.export.save(program, written)
     with atomic_path(path) as temporary:
-        with temporary.open("wb") as file:
-            torch.export.save(program, file)
+        temporary.write_bytes(written.getbuffer())
         _refuse_pickles(temporary)
 
 

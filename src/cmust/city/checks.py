@@ -137,17 +137,26 @@ def check_interval(what: str, interval: int) -> None:
 
 def check_times(what: str, time: npt.NDArray[np.datetime64], interval: int) -> None:
     """Raise :class:`CityError` unless ``time`` is sorted, without duplicates, ``interval`` seconds apart throughout."""
+    check_order(what, time)
+    off = np.diff(time).astype(np.int64) != interval
+    _refuse_step(what, time, off, f"is not {interval} seconds after the one before", "fill the gaps with NaN")
+
+
+def check_order(what: str, time: npt.NDArray[np.datetime64]) -> None:
+    """Raise :class:`CityError` unless ``time`` is times throughout, sorted and without duplicates."""
     if np.isnat(time).any():
         raise CityError(f"{what}: the time of step {int(np.isnat(time).argmax())} is not a time (NaT): remove it")
     difference = np.diff(time).astype(np.int64)
-    for wrong, problem, remedy in (
-        (difference == 0, "is there twice", "keep one of each"),
-        (difference < 0, "comes after a later one: times are unsorted", "sort them"),
-        (difference != interval, f"is not {interval} seconds after the one before", "fill the gaps with NaN"),
-    ):
-        if wrong.any():
-            at = int(wrong.argmax()) + 1
-            raise CityError(f"{what}: time {time[at]} (step {at}; before it {time[at - 1]}) {problem}; {remedy}")
+    _refuse_step(what, time, difference == 0, "is there twice", "keep one of each")
+    _refuse_step(what, time, difference < 0, "comes after a later one: times are unsorted", "sort them")
+
+
+def _refuse_step(
+    what: str, time: npt.NDArray[np.datetime64], wrong: npt.NDArray[np.bool_], problem: str, remedy: str
+) -> None:
+    if wrong.any():
+        at = int(wrong.argmax()) + 1
+        raise CityError(f"{what}: time {time[at]} (step {at}; before it {time[at - 1]}) {problem}; {remedy}")
 
 
 def _check_name(kind: str, name: str) -> None:

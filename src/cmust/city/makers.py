@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from cmust.city.checks import check_interval
+from cmust.city.checks import check_interval, check_order
 from cmust.city.city import City
 from cmust.city.geometry import to_geometries
 from cmust.city.labels import (
@@ -305,6 +305,7 @@ def _interval(task: str, times: Times, labels: ArrayLabels | FrameLabels) -> int
 def _first_interval(task: str, times: Times) -> int:
     if len(times) < 2:
         raise CityError(f"task '{task}' has {len(times)} steps, too few to see the interval: give interval=SECONDS")
+    check_order(f"task '{task}'", times)  # of times in disorder the distance says nothing
     return int((times[1] - times[0]).astype(np.int64))
 
 

@@ -11,6 +11,7 @@ from lightning_fabric import Fabric
 
 from cmust.assembly import describe, load_trunk, seasonal_tables, window_scores, with_task
 from cmust.city import City, Task, check_is_city
+from cmust.city.task import to_labels
 from cmust.clock import calendar
 from cmust.continual.splits import update_split
 from cmust.continual.versions import changing, check_one_process
@@ -81,7 +82,8 @@ def update(
     """
     check_is_city(city)
     check_one_process("updating")
-    if tasks is not None and not len(tasks):
+    tasks = None if tasks is None else to_labels("update", "tasks", tasks)
+    if tasks is not None and not tasks:
         raise ConfigError("tasks is empty; name at least one task, or leave it out for all with new data")
     with changing(run) as change:
         before = Forecaster.load(run, change.parent)

@@ -56,8 +56,8 @@ class TaskIntervals:
         if level not in self.levels:
             known = ", ".join(f"{each:g}" for each in self.levels)
             raise RunError(
-                f"intervals are calibrated for the levels {known}, not for {level:g}; choose one of them, or calibrate "
-                f"again with --level {level:g}"
+                f"intervals are calibrated for the levels {known}, not for {level!r}; choose one of them, or calibrate "
+                f"again with --level {level}"
             )
         which = self.levels.index(level)
         return bounds(self.scale, forecast, self.lower[which][:, self.group], self.upper[which][:, self.group])

@@ -55,8 +55,8 @@ class TrainingConfig(BaseModel):
     nodes_per_update: int | None = Field(
         None,
         ge=1,
-        description="an update sees so many nodes, drawn at random, and attention is among these; validation and "
-        "forecasts are of all nodes; None: all",
+        description="an update sees so many nodes (all where there are no more), drawn at random, and attention is "
+        "among these; validation and forecasts are of all nodes; None: all",
     )
     recompute: bool = Field(
         False,
