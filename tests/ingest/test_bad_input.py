@@ -149,6 +149,8 @@ def test_times(tmp_path):
     fails("a few records reach far: times run from 2002-01-01T10", write_csv(tmp_path / "f.csv", far))
     fails("not where an interval", write_csv(tmp_path / "g.csv", GOOD), plan_of(start="2016-01-01 00:10"))
     fails("no record is left", tmp_path / "g.csv", plan_of(start="2016-01-02", stop="2016-01-01"))
+    for moment in ("20160101", "today", "2016", "2016-01-01T00:00+01:00"):
+        fails(r"start: .* like 2019-03-20T08:00$", tmp_path / "g.csv", plan_of(start=moment))
 
 
 def test_a_time_zone_that_is_none(tmp_path):

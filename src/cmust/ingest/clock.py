@@ -19,7 +19,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from cmust.city import nonexistent_times
-from cmust.errors import IngestError
+from cmust.city.clock import local_time
+from cmust.errors import CityError, IngestError
 
 QUARTER = 900
 """Seconds: every offset of a time zone since 1972, and every change of one, is a multiple."""
@@ -47,14 +48,13 @@ def to_epoch(moment: str, timezone: str, utc: bool, what: str) -> int:
     """Seconds since 1970 of a local moment, on the clock the records use.
 
     Raises:
-        IngestError: ``moment`` is not a time, or the records are in UTC and it is there twice on the clock.
+        IngestError: ``moment`` is no :func:`cmust.city.clock.local_time`, or the records are in UTC and it is there
+            twice on the clock.
     """
     try:
-        stamp = pd.Timestamp(moment)
-        if pd.isna(stamp) or stamp.tz is not None:
-            raise ValueError("it has to be a local time without a zone")
-    except ValueError as error:
-        raise IngestError(f"{what} is '{moment}', which is not a time: write 2016-01-01 ({error})") from error
+        stamp = pd.Timestamp(local_time(moment))
+    except CityError as error:
+        raise IngestError(f"{what}: {error}") from error
     if utc:
         if _repeated(stamp, timezone) and _repeated(stamp - pd.Timedelta("1s"), timezone):
             raise IngestError(
