@@ -363,7 +363,7 @@ def unfinished(run: Path) -> Path:
     return run / "state" / "state.safetensors"
 
 
-@pytest.mark.parametrize("damage", ["truncated", "empty", "other", "lacking", "result"])
+@pytest.mark.parametrize("damage", ["truncated", "empty", "other", "lacking", "renamed", "result"])
 def test_damaged_resume_point(run: Path, damage: str) -> None:
     path = unfinished(run)
     if damage == "result":
@@ -374,6 +374,10 @@ def test_damaged_resume_point(run: Path, damage: str) -> None:
     elif damage == "lacking":
         saved = store.load(path)
         saved.tensors["trunk"].pop(next(iter(saved.tensors["trunk"])))
+        store.save(path, saved.tensors, saved.values)
+    elif damage == "renamed":  # best weights as an earlier version named them
+        saved = store.load(path)
+        saved.tensors["best/trips"] = {"power": torch.zeros(())}
         store.save(path, saved.tensors, saved.values)
     else:
         path.write_bytes(content[: len(content) // 2] if damage == "truncated" else b"")

@@ -338,7 +338,11 @@ class Trainer:
         return tensors, values
 
     def resume(self, saved: Saved) -> None:
-        """Put back what ``checkpoint`` gave; ``run`` goes on from there."""
+        """Put back what ``checkpoint`` gave; ``run`` goes on from there.
+
+        Raises:
+            KeyError: something is missing, or the best weights are under other names.
+        """
         tensors, values = saved.tensors, saved.values
         self.trunk.load_state_dict(tensors["trunk"])
         self._initial = tensors["initial"]
@@ -349,6 +353,8 @@ class Trainer:
         self.phase_index = values["phase_index"]
         best_loss = math.inf if values["best_loss"] is None else values["best_loss"]
         best = {name.removeprefix("best/"): weights for name, weights in tensors.items() if name.startswith("best/")}
+        for name in best.keys() - {"trunk", *(f"head/{task}" for task in self.heads)}:
+            raise KeyError(f"best/{name}")
         self.state = PhaseState(
             values["epoch"], values["updates"], values["seconds"], values["best_epoch"], best_loss, best
         )
