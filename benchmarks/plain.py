@@ -24,8 +24,10 @@ def plain_forecast(trunk: Trunk, head: Head, inputs: Inputs) -> Tensor:
         return _network(trunk, head, inputs, (inputs.values - head.mean) / head.std) * head.std + head.mean
     level, base = head.seasonal(inputs)
     values = inputs.values / level
-    features = torch.cat(((values - head.mean) / head.std, (values - inputs.average) / head.std), dim=-1)
-    return base + level * head.std * _network(trunk, head, inputs, features)
+    features = torch.cat(
+        ((values - head.mean) / head.std, (values - inputs.average) / head.unit(inputs.average)), dim=-1
+    )
+    return base + level * head.unit(inputs.average_ahead) * _network(trunk, head, inputs, features)
 
 
 def _network(trunk: Trunk, head: Head, inputs: Inputs, features: Tensor) -> Tensor:

@@ -63,6 +63,8 @@ CURVES = {
     "gradients clipped": Curve("tuned", training={"clip": 1.0}),
     "twice the batch, twice the rate": Curve("tuned", training={"batch_size": 32, "rate": 2e-3}),
     "huber loss": Curve("tuned", {"loss": "huber"}),
+    "deviations in the task's standard deviation": Curve("tuned", {"spread": "task"}),
+    "flattened at the end": Curve("tuned", {"fusion": "flatten"}),
     "dropout": Curve("tuned", {"dropout": 0.1}),
     "35 nodes in an update": Curve("tuned", training={"nodes_per_update": 35}),
     "17 nodes in an update": Curve("tuned", training={"nodes_per_update": 17}),

@@ -113,3 +113,23 @@ def test_the_summary_comes_from_the_training_part_alone() -> None:
     city = tiny_city(replace(city.tasks["trips"], values=later))
     after = make_head(config, city.tasks["trips"], make_windows(city, "purged", 4, 3)["trips"], 0).head.state_dict()
     assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_the_spread_by_a_slow_loop_over_what_was_observed_while_training() -> None:
+    config, city = model_config("tuned", **SIZES), tiny_city(tiny_task("trips"))
+    values = city.tasks["trips"].values.copy()
+    values[5:40, 0] = np.nan
+    windows = make_windows(tiny_city(replace(city.tasks["trips"], values=values)), "purged", 4, 3)["trips"]
+    steps, expected = windows.split.train_steps, windows.profile.numpy()
+    assert steps < len(values)
+    squares = [
+        (float(values[s, n, 0]) - float(expected[s, n, 0])) ** 2
+        for s in range(steps)
+        for n in range(values.shape[1])
+        if not np.isnan(values[s, n, 0])
+    ]
+    head = make_head(config, city.tasks["trips"], windows, 0).head
+    assert float(head.spread) == pytest.approx((sum(squares) / len(squares)) ** 0.5, rel=1e-5)
+    alike = replace(windows, values=windows.profile)
+    assert float(make_head(config, city.tasks["trips"], alike, 0).head.spread) == 1
+    assert make_head(model_config("tuned", spread="task"), city.tasks["trips"], windows, 0).head.spread is None

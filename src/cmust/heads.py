@@ -2,6 +2,7 @@
 
 import copy
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -36,10 +37,11 @@ def make_head(config: ModelConfig, task: Task, windows: Windows, seed: int, powe
     other tasks.
     """
     scaler = windows.scaler
+    made = partial(Head, config, mean=scaler.mean, std=scaler.std, power=power, spread=_spread(windows))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         if not config.prompts:
-            return HeadParts(Head(config, NoPrompt(config.d_p), scaler.mean, scaler.std, power), None, None)
+            return HeadParts(made(NoPrompt(config.d_p)), None, None)
         day = _mean_day(task, windows.split.train_steps, scaler)
         encoder, convergence = train_autoencoder(day)
         summary = encoder.encode(day)
@@ -48,7 +50,7 @@ def make_head(config: ModelConfig, task: Task, windows: Windows, seed: int, powe
             prompt = SummaryPrompt(summary, config.d_p)
         else:
             prompt = FreePrompt.from_summary(summary, config.input_steps, config.d_p)
-        return HeadParts(Head(config, prompt, scaler.mean, scaler.std, power), encoder, convergence)
+        return HeadParts(made(prompt), encoder, convergence)
 
 
 @torch.no_grad()
@@ -74,6 +76,15 @@ def moved_head(head: Head, encoder: SamplingAutoencoder | None, task: Task, step
         assert encoder is not None
         moved.prompt.summary = encoder.encode(_mean_day(task, steps, Scaler(head.mean, head.std)))
     return moved
+
+
+def _spread(windows: Windows) -> Tensor:
+    """Root mean square of the training part's deviations from the profile, ``(C,)``; 1 where there are none."""
+    steps = windows.split.train_steps
+    valid = windows.valid[:steps]
+    away = (windows.values[:steps] - windows.profile[:steps]).masked_fill_(~valid, 0.0)
+    spread = (away.square_().sum((0, 1), dtype=torch.float64) / valid.sum((0, 1))).sqrt().float()
+    return torch.where(spread > 0, spread, 1.0)
 
 
 def _mean_day(task: Task, steps: int, scaler: Scaler) -> Tensor:

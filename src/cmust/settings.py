@@ -101,6 +101,7 @@ def _meaningless_of_network(settings: Settings) -> dict[str, str]:
         "order": crossing,
         "cross_width": crossing,
         "prompt": ("model.prompts = true", network.prompts),
+        "spread": ("model.seasonal = true", network.seasonal),
     }
     return {name: needs[name][0] for name in settings.model if name in needs and not needs[name][1]}
 

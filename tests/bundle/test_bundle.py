@@ -113,8 +113,10 @@ def test_a_bundle_of_a_bundle_keeps_its_card(tmp_path: Path) -> None:
     Forecaster.from_pretrained(DEMO).save_pretrained(tmp_path / "second")
     assert (tmp_path / "second" / "README.md").read_text() == render_card(read_model(DEMO))
     again = json.loads((tmp_path / "second" / "model.json").read_text())
-    assert DOCUMENT["training"].items() <= again["training"].items()  # settings that are new since have their default
-    others = [key for key in DOCUMENT if key not in ("digest", "training")]
+    for table in ("model", "training"):  # settings that are new since have their default
+        assert DOCUMENT[table].items() <= again[table].items()
+    assert again["model"]["spread"] == "task"  # not what tuned has now: it was trained without
+    others = [key for key in DOCUMENT if key not in ("digest", "model", "training")]
     assert {key: again[key] for key in others} == {key: DOCUMENT[key] for key in others}
 
 

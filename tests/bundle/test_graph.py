@@ -31,7 +31,7 @@ def random_network(preset: str, **changes: Any) -> tuple[Trunk, Head]:
     elif config.prompt == "summary":
         prompt = SummaryPrompt(torch.zeros(3, 8), config.d_p)
     trunk = Trunk(config, SLOTS, (1, 2))
-    head = Head(config, prompt, torch.tensor([3.0, 5.0]), torch.tensor([2.0, 4.0]), 0.5)
+    head = Head(config, prompt, torch.tensor([3.0, 5.0]), torch.tensor([2.0, 4.0]), 0.5, torch.tensor([1.0, 3.0]))
     draw = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for weight in [*trunk.parameters(), *head.parameters()]:
@@ -81,7 +81,7 @@ def test_autocast_around_the_export_has_no_say(tmp_path: Path) -> None:
         export_graph(trunk, head, tmp_path / "cast.pt2")
     program = torch.export.load(tmp_path / "cast.pt2")
     noted = [node.meta["val"] for node in program.graph.nodes if isinstance(node.meta.get("val"), torch.Tensor)]
-    assert {tensor.dtype for tensor in noted} == {torch.float32, torch.int64}
+    assert {tensor.dtype for tensor in noted} == {torch.float32, torch.int64, torch.bool}
     inputs, prompt = random_inputs(trunk.config, 4, 5), torch.ones(1, 5, trunk.config.d_p)
     found = program.module()(**inputs._asdict(), prompt=prompt)
     torch.testing.assert_close(found, forecast(trunk, head, inputs, prompt), rtol=1e-5, atol=1e-5)

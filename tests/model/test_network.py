@@ -288,7 +288,8 @@ def test_a_seasonal_network_begins_with_the_seasonal_forecast() -> None:
 def test_what_a_seasonal_trunk_sees_and_what_becomes_of_its_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     config = model_config("tuned", **SIZES, dropout=0.0)
     trunk, head, inputs = parts(config, channels=(2,), of=2)
-    head.power.fill_(1.0)
+    mean, spread = torch.tensor([4.0, 6.0]), torch.tensor([0.5, 3.0])
+    head = Head(config, head.prompt, mean, head.std, 1.0, spread)
     seen, answer = [], torch.randn(3, config.horizon, 5, 2)
     monkeypatch.setattr(trunk, "forward", lambda features, *context: seen.append(features) or answer)
     made = forecast(trunk, head, inputs)
@@ -297,10 +298,32 @@ def test_what_a_seasonal_trunk_sees_and_what_becomes_of_its_answer(monkeypatch: 
     city = city[:, None, None]
     node = (values.sum(1, keepdim=True) + 5) / (city * average.sum(1, keepdim=True) + 5)
     assert node.min() > 0.2 and node.max() < 5
-    scaled = [(values / city - head.mean) / head.std, (values / city - average) / head.std]
+    unit, ahead = (
+        spread * torch.sqrt((average / mean + 0.01) / 1.01) for average in (inputs.average, inputs.average_ahead)
+    )
+    scaled = [(values / city - mean) / head.std, (values / city - average) / unit]
     torch.testing.assert_close(seen[0], torch.cat(scaled, dim=-1))
-    expected = inputs.average_ahead * city * (1 + 0.5 * (node - 1)) + city * head.std * answer
+    expected = inputs.average_ahead * city * (1 + 0.5 * (node - 1)) + city * ahead * answer
     torch.testing.assert_close(made, expected)
+
+
+@pytest.mark.parametrize(
+    ("mean", "power", "change", "units"),
+    [
+        # of 4 at a mean of 10: at nothing 4 * sqrt(0.01 / 1.01), at the mean 4, at 40.3 4 * sqrt(4.04 / 1.01)
+        (10.0, 0.0, {}, [0.3980149, 0.3980149, 4.0, 8.0]),
+        (0.0, 0.0, {}, [0.3980149, 0.3980149, 4 * ((10 / 2 + 0.01) / 1.01) ** 0.5, 4 * (20.16 / 1.01) ** 0.5]),
+        (-3.0, None, {}, [4.0]),
+        (10.0, 0.0, {"spread": "task"}, [2.0]),
+        (10.0, 0.0, {"seasonal": False}, [2.0]),
+    ],
+    ids=["levels", "never above zero while training", "no levels", "of the task", "no season"],
+)
+def test_what_a_deviation_is_measured_in(mean: float, power: float | None, change: dict, units: list[float]) -> None:
+    config = model_config("tuned", **SIZES, **change)
+    head = Head(config, NoPrompt(config.d_p), *torch.tensor([[mean], [2.0]]), power, torch.tensor([4.0]))
+    expected = torch.tensor([[-1.0], [0.0], [10.0], [40.3]])
+    torch.testing.assert_close(head.unit(expected).flatten(), torch.tensor(units))
 
 
 def test_a_level_stays_within_five_times_either_way() -> None:

@@ -28,7 +28,7 @@ class ForecastGraph(nn.Module):
         super().__init__()
         self.trunk = trunk
         power = None if head.level is None else float(head.power)
-        self.head = Head(trunk.config, NoPrompt(trunk.config.d_p), head.mean, head.std, power)
+        self.head = Head(trunk.config, NoPrompt(trunk.config.d_p), head.mean, head.std, power, head.spread)
         self.head.level = head.level
 
     def forward(

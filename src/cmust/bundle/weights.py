@@ -58,8 +58,9 @@ def _check_file(
         expected |= _expected_masks(groups, expected["trunk"]) if task is None else {}
         expected |= {} if task is None else _expected_head(groups, config, task)
     _check_groups(groups, expected)
-    if task is not None and not bool((groups["head"]["std"] > 0).all()):
-        raise RunError("head.std is not positive")
+    for name in ("std", "spread"):
+        if task is not None and name in groups["head"] and not bool((groups["head"][name] > 0).all()):
+            raise RunError(f"head.{name} is not positive")
 
 
 def _check_groups(found: Groups, expected: Groups) -> None:

@@ -53,6 +53,12 @@ class ModelConfig(BaseModel):
         False, description="observe deviations from the weekly average too, and forecast what is left over it"
     )
 
+    spread: Literal["task", "expected"] = Field(
+        "task",
+        description="seasonal: deviations are measured in the task's standard deviation, or in what they usually come "
+        "to, which grows with the square root of what is expected",
+    )
+
     dates: bool = Field(
         True, description="timestamp numbers hold month, day and years; False: only hour, minute and second are seen"
     )
@@ -83,7 +89,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "prompt": "free",
         "loss": "masked_mae",
     },
-    "tuned": {"loss": "mae", "seasonal": True, "dropout": 0.0},
+    "tuned": {"loss": "mae", "seasonal": True, "spread": "expected", "dropout": 0.0},
 }
 
 

@@ -118,6 +118,8 @@ class Head(nn.Module):
     Attributes:
         prompt: gives ``(T or 1, N, d_p)``.
         mean, std: ``(C,)``, of the training part.
+        spread: ``(C,)``, what deviations from the weekly average came to in the training part (root mean square). None
+            where they are measured in ``std``: without ``seasonal``, or with ``spread`` "task".
         power: scalar in [0, 1], how far the weekly average follows the recent level of the whole city (``seasonal``
             only; chosen on validation data). That level is taken out of what the network sees, so that a drift it
             never saw cannot mislead it.
@@ -127,15 +129,24 @@ class Head(nn.Module):
 
     mean: Tensor
     std: Tensor
+    spread: Tensor | None
     power: Tensor
 
     def __init__(
-        self, config: ModelConfig, prompt: nn.Module, mean: Tensor, std: Tensor, power: float | None = 0.0
+        self,
+        config: ModelConfig,
+        prompt: nn.Module,
+        mean: Tensor,
+        std: Tensor,
+        power: float | None = 0.0,
+        spread: Tensor | None = None,
     ) -> None:
         super().__init__()
         self.prompt = prompt
         self.register_buffer("mean", mean.clone())
         self.register_buffer("std", std.clone())
+        by_expected = config.seasonal and config.spread == "expected"
+        self.register_buffer("spread", (std if spread is None else spread).clone() if by_expected else None)
         self.register_buffer("power", torch.tensor(power or 0.0))
         leveled = config.seasonal and power is not None
         self.level = nn.Parameter(torch.zeros(config.horizon, 1, len(mean))) if leveled else None
@@ -147,6 +158,21 @@ class Head(nn.Module):
         if self.level is None:
             return seasonal(inputs, None, 0.0)
         return seasonal(inputs, self.power, torch.sigmoid(self.level))
+
+    def unit(self, expected: Tensor) -> Tensor:
+        """What a deviation is measured in where so much is expected, original units; broadcasts with ``expected``
+        ``(..., N, C)``.
+
+        Counts scatter about in proportion to the square root of what is expected (Poisson; Taylor's law): measured so,
+        a deviation of a quiet place at night is as telling as one of a busy place at noon. Where nothing is expected, a
+        tenth of the ``spread`` is left. What has no levels (temperatures) has no such law.
+        """
+        if self.spread is None:
+            return self.std
+        if self.level is None:
+            return self.spread
+        usual = torch.where(self.mean > 0, self.mean, self.std)
+        return self.spread * ((expected.clamp(min=0) / usual + 0.01) / 1.01).sqrt()
 
 
 def seasonal(inputs: Inputs, power: Tensor | float | None, share: Tensor | float) -> tuple[Tensor, Tensor]:
@@ -202,9 +228,9 @@ def forecast(
         return plain * head.std + head.mean
     level, base = head.seasonal(inputs)
     values, average = values / level, at_nodes(inputs.average, nodes)
-    features = torch.cat(((values - head.mean) / head.std, (values - average) / head.std), dim=-1)
+    features = torch.cat(((values - head.mean) / head.std, (values - average) / head.unit(average)), dim=-1)
     left: Tensor = trunk(features, *context)
-    return at_nodes(base, nodes) + level * head.std * left
+    return at_nodes(base, nodes) + level * head.unit(at_nodes(inputs.average_ahead, nodes)) * left
 
 
 def at_nodes(of_all: Tensor, nodes: Tensor | None) -> Tensor:
