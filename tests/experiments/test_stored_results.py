@@ -1,15 +1,17 @@
 """The pages of results show what the stored results render, and nothing else."""
 
+import json
 import re
 import shutil
 from pathlib import Path
 
 import pytest
 
+from cmust.errors import RunError
 from cmust.experiments.engine import Cell, cell_of, records
 from cmust.experiments.later import split_settings
 from cmust.experiments.rendering import EXPERIMENTS, render, stored
-from cmust.experiments.study import check_settings, make_terms
+from cmust.experiments.study import check_settings, claim, make_terms
 from cmust.settings import make_settings, read_settings
 from tests.rolling.tiny import small_city
 
@@ -36,6 +38,21 @@ def test_stored_settings_are_still_accepted(folder: Path) -> None:
     experiment, config = stored(folder)
     terms = make_terms(small_city(), config["budget"], config["settings"], "cpu")
     check_settings(experiment, [cell_of(record) for record in records(folder)], terms)
+
+
+def test_cells_of_a_preset_that_has_changed_since_are_not_mixed_with_todays(tmp_path: Path) -> None:
+    city, cells = small_city(), [Cell("naive", ("trips", "visits"), 0)]
+    terms = make_terms(city, "minutes 1", {}, "cpu")
+    experiment = EXPERIMENTS["table1"]
+    claim(experiment, cells, terms, tmp_path)
+    claim(experiment, cells, terms, tmp_path)  # it is still the same
+    config = json.loads((tmp_path / "config.json").read_text())
+    assert config["presets"]["tuned"]["model"]["spread"] == "expected"
+
+    del config["presets"]  # as begun before they were kept, when tuned had another spread
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(RunError, match=r"presets\.tuned\.model\.spread = 'task', not 'expected'"):
+        claim(experiment, cells, terms, tmp_path)
 
 
 @pytest.mark.parametrize(("name", "file"), re.findall(r"experiment (\w+) .*--config (examples/\w+\.toml)", text()))

@@ -65,18 +65,19 @@ class CellsFailedError(RunError):
         )
 
 
-def begin(folder: Path, identity: dict[str, Any]) -> None:
+def begin(folder: Path, identity: dict[str, Any], defaults: dict[str, Any]) -> None:
     """Write what makes the experiment, or check that the folder holds the same one; of one that was kept as
     ``config.json`` and ``results.jsonl`` alone, put the finished cells back in their places.
 
     Args:
         folder: of the experiment.
         identity: what makes it this experiment, as plain JSON values; its ``experiment`` says which.
+        defaults: what stands for parts of it in an experiment that was begun before they were kept.
 
     Raises:
         RunError: the folder holds an experiment with another identity, or ``results.jsonl`` is damaged.
     """
-    Run(folder).claim(identity, provenance(None, torch.device("cpu")))
+    Run(folder).claim(identity, provenance(None, torch.device("cpu")), defaults)
     lines = folder / "results.jsonl"
     if lines.exists() and not (folder / "cells").exists():
         with atomic_folder(folder / "cells") as cells:

@@ -17,6 +17,8 @@ from cmust.experiments.sheet import Exhibit
 from cmust.experiments.work import CMUST, PRESET_OF, Terms, work
 from cmust.files import write_text
 from cmust.identity import describe_city
+from cmust.model.config import PRESETS, model_config
+from cmust.rolling.config import training_config
 from cmust.run import Run
 from cmust.settings import derived_settings, make_settings
 from cmust.training import Watcher
@@ -91,7 +93,7 @@ def claim(experiment: Experiment, cells: Sequence[Cell], terms: Terms, folder: P
         RunError: the folder holds another one; or cells of another preset of CMuST, where the table has one.
     """
     check_settings(experiment, cells, terms)
-    begin(folder, identity(experiment, terms))
+    begin(folder, identity(experiment, terms), before_presets_were_kept())
     if experiment.one_preset:
         present = [cell_of(record) for record in finished(folder)]
         found = sorted({CMUST[cell.system] for cell in [*present, *cells] if cell.system in CMUST})
@@ -150,7 +152,7 @@ def take(cells: Sequence[Cell], terms: Terms, folder: Path, other: Experiment, s
     """
     if not (source / "config.json").exists():
         raise RunError(f"{source} holds no {other.name} to take cells from: it has no config.json")
-    Run(source).claim(identity(other, terms), {})
+    Run(source).claim(identity(other, terms), {}, before_presets_were_kept())
     wanted = {cell.name for cell in cells}
     for record in records(source):
         cell = cell_of(record)
@@ -165,7 +167,26 @@ def identity(experiment: Experiment, terms: Terms) -> dict[str, Any]:
         "budget": str(terms.budget),
         "tasks": list(terms.city.tasks),
         "settings": terms.settings,
+        "presets": _presets(),
         "city": describe_city(terms.city),
+    }
+
+
+def before_presets_were_kept() -> dict[str, Any]:
+    """What ``identity`` had for an experiment that was begun when presets were not part of it."""
+    presets = _presets()
+    presets["tuned"]["model"]["spread"] = "task"
+    return {"presets": presets}
+
+
+def _presets() -> dict[str, Any]:
+    """What the presets mean: cells of before and after a change of them do not belong in one row."""
+    return {
+        name: {
+            "model": model_config(name).model_dump(mode="json"),
+            "training": training_config(name).model_dump(mode="json"),
+        }
+        for name in PRESETS
     }
 
 
