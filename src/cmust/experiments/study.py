@@ -175,7 +175,7 @@ def identity(experiment: Experiment, terms: Terms) -> dict[str, Any]:
 def before_presets_were_kept() -> dict[str, Any]:
     """What ``identity`` had for an experiment that was begun when presets were not part of it."""
     presets = _presets()
-    presets["tuned"]["model"]["spread"] = "task"
+    presets["tuned"]["model"].update(fusion="sum", spread="task")
     return {"presets": presets}
 
 

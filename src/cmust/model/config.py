@@ -89,7 +89,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "prompt": "free",
         "loss": "masked_mae",
     },
-    "tuned": {"loss": "mae", "seasonal": True, "spread": "expected", "dropout": 0.0},
+    "tuned": {"fusion": "flatten", "loss": "mae", "seasonal": True, "spread": "expected", "dropout": 0.0},
 }
 
 
