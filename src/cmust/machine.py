@@ -52,10 +52,10 @@ def describe_machine(device: torch.device) -> str:
 
 
 def has_fast_bf16(accelerator: str) -> bool:
-    """Whether bf16 matrix products are faster than fp32 on ``cpu`` or ``cuda`` here: a CPU with bf16 tile units, a
-    recent GPU.
+    """Whether bf16 matrix products are faster than fp32 on ``cpu`` or ``cuda`` here: a CPU with bf16 tiles (AMX) or
+    bf16 vector instructions, a recent GPU.
     """
     if accelerator in ("cuda", "gpu") and torch.cuda.is_available():
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     info = Path("/proc/cpuinfo")
-    return info.exists() and "amx_bf16" in info.read_text()
+    return info.exists() and any(unit in info.read_text() for unit in ("amx_bf16", "avx512_bf16"))
