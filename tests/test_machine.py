@@ -34,5 +34,6 @@ def test_a_shell_reads_the_recorded_command_as_it_was_given(monkeypatch: pytest.
 def test_a_processor_that_computes_in_bf16_is_told_by_its_flags(
     flags: str, fast: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(Path, "exists", lambda file: True)
     monkeypatch.setattr(Path, "read_text", lambda file: f"model name\t: Some\nflags\t\t: fpu {flags}\n")
     assert has_fast_bf16("cpu") is fast

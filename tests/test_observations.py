@@ -69,6 +69,19 @@ def test_a_wide_table_of_one_task(tmp_path: Path, forecaster: Forecaster) -> Non
         read_observations(path, forecaster)
 
 
+def test_a_node_may_be_called_what_pandas_takes_for_missing(tmp_path: Path) -> None:
+    named = tiny_city(replace(tiny_task("trips", steps=180), nodes=("NA", "null", "001")))
+    forecaster = tiny_fit(tmp_path / "run", named, **QUICK)
+    path, task = tmp_path / "recent.csv", named.tasks["trips"]
+    frame = task.select(time=slice(task.time[-8], None)).to_frame()
+    table = frame.melt(id_vars=["time", "node"], var_name="channel").drop(columns="channel")
+    table.to_csv(path, index=False)
+    np.testing.assert_array_equal(read_observations(path, forecaster).tasks["trips"].values, task.values[-8:])
+    table.assign(node=table["node"].replace("NA", "")).to_csv(path, index=False)
+    with pytest.raises(CityError, match=r"row 0 has no node"):
+        read_observations(path, forecaster)
+
+
 def test_steps_without_rows_are_missing_and_zero_is_data(forecaster: Forecaster) -> None:
     table = trips()
     gap, zero = table["time"].unique()[3], table["time"].unique()[5]

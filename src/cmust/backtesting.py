@@ -14,6 +14,7 @@ import numpy.typing as npt
 import torch
 
 from cmust.city import City, Task, check_is_city
+from cmust.city.clock import WEEKDAYS
 from cmust.clock import day_of_week, second_of_day
 from cmust.files import write_text
 from cmust.forecaster import Forecaster
@@ -25,7 +26,6 @@ from cmust.run import Run
 SCHEMA = 1
 FILE = "backtest.json"
 OURS = "cmust"
-WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 Sums = npt.NDArray[np.float64]
 Progress = Callable[[str, int, int], None]
 

@@ -19,6 +19,8 @@ from cmust.errors import CityError, CmustError, reason
 from cmust.forecaster import Forecaster
 
 TEXT = ("task", "node", "channel")
+MISSING = ("", "NA", "N/A", "n/a", "#N/A", "NaN", "nan", "-NaN", "-nan", "NULL", "null", "None", "<NA>")
+"""What stands in a cell of a CSV file for no value."""
 LEAST_SHARE = 0.1
 """Of the steps from the first to the last: where fewer are there, a wrong time is likelier than a gap."""
 
@@ -69,7 +71,9 @@ def _read(path: Path) -> pd.DataFrame:
         raise CityError(f"there is no file {path}; give a city (.zarr.zip), a .csv or a .parquet file")
     try:
         if path.suffix.lower() == ".csv":
-            return pd.read_csv(path, dtype=dict.fromkeys(TEXT, str))
+            # NA or null may be the name of a node: of a name, only an empty cell is missing.
+            missing = {name: ("",) if name in TEXT else MISSING for name in pd.read_csv(path, nrows=0).columns}
+            return pd.read_csv(path, dtype=dict.fromkeys(TEXT, str), keep_default_na=False, na_values=missing)
         if path.suffix.lower() == ".parquet":
             return pd.read_parquet(path)
     except ImportError as error:

@@ -13,6 +13,7 @@ import pandas as pd
 from cmust.city.checks import check_timezone
 from cmust.errors import CityError
 
+WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 _BEGINS_WITH_A_DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 """NumPy takes 20190320 for a year, 2019 for its first of January, and "today" for that of Greenwich."""
 

@@ -34,7 +34,7 @@ import numpy.typing as npt
 
 from cmust.city.checks import DAY
 from cmust.city.city import City
-from cmust.city.clock import local_time
+from cmust.city.clock import WEEKDAYS, local_time
 from cmust.city.labels import PublishedLabels, check_keywords, check_task_names, city_labels, kind_of, unit_of
 from cmust.city.ownership import hand_over
 from cmust.city.task import Task, to_floats
@@ -45,7 +45,6 @@ CHANNELS = 11
 VALUE, TIME_OF_DAY, DAY_OF_WEEK, LON, LAT = range(5)
 STAMP = slice(5, 11)
 _CLOCK_TOLERANCE = 2.0  # seconds; float32 fractions of a day are good to about 0.005
-WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 
 Numbers = npt.NDArray[np.floating[Any]]
 
