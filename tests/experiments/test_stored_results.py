@@ -49,7 +49,7 @@ def test_cells_of_a_preset_that_has_changed_since_are_not_mixed_with_todays(tmp_
     config = json.loads((tmp_path / "config.json").read_text())
     assert config["presets"]["tuned"]["model"]["spread"] == "expected"
 
-    del config["presets"]  # as begun before they were kept, when tuned had another spread
+    del config["presets"]  # as begun before they were kept, when tuned had another fusion and spread
     (tmp_path / "config.json").write_text(json.dumps(config))
     with pytest.raises(RunError, match=r"presets\.tuned\.model\.fusion = 'sum', not 'flatten'"):
         claim(experiment, cells, terms, tmp_path)

@@ -93,7 +93,7 @@ def claim(experiment: Experiment, cells: Sequence[Cell], terms: Terms, folder: P
         RunError: the folder holds another one; or cells of another preset of CMuST, where the table has one.
     """
     check_settings(experiment, cells, terms)
-    begin(folder, identity(experiment, terms), before_presets_were_kept())
+    begin(folder, identity(experiment, terms), _before_presets_were_kept())
     if experiment.one_preset:
         present = [cell_of(record) for record in finished(folder)]
         found = sorted({CMUST[cell.system] for cell in [*present, *cells] if cell.system in CMUST})
@@ -152,7 +152,7 @@ def take(cells: Sequence[Cell], terms: Terms, folder: Path, other: Experiment, s
     """
     if not (source / "config.json").exists():
         raise RunError(f"{source} holds no {other.name} to take cells from: it has no config.json")
-    Run(source).claim(identity(other, terms), {}, before_presets_were_kept())
+    Run(source).claim(identity(other, terms), {}, _before_presets_were_kept())
     wanted = {cell.name for cell in cells}
     for record in records(source):
         cell = cell_of(record)
@@ -172,7 +172,7 @@ def identity(experiment: Experiment, terms: Terms) -> dict[str, Any]:
     }
 
 
-def before_presets_were_kept() -> dict[str, Any]:
+def _before_presets_were_kept() -> dict[str, Any]:
     """What ``identity`` had for an experiment that was begun when presets were not part of it."""
     presets = _presets()
     presets["tuned"]["model"].update(fusion="sum", spread="task")
