@@ -387,3 +387,20 @@ def test_reading_rewrites_nothing(copy: Path) -> None:
     read_model(copy)
     Forecaster.load(copy)
     assert before == {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in copy.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("spread", [0.0, -1.0])
+def test_a_spread_of_deviations_is_positive(copy: Path, spread: float) -> None:
+    """The demo was trained without one; with one for both tasks it is a whole bundle."""
+    files = [name for name in CHECKED if name.startswith("tasks/")]
+
+    def give(value: float) -> None:
+        for name in files:
+            tensors = load_file(copy / name)
+            save_file({**tensors, "head|spread": torch.tensor([value])}, copy / name, metadata={"values": "{}"})
+        rewrite(copy, lambda document: document["model"].update(spread="expected"), *files)
+
+    give(2.0)
+    Forecaster.from_pretrained(copy)
+    give(spread)
+    assert "head.spread is not positive" in refusal(copy)
