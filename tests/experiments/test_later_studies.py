@@ -184,17 +184,19 @@ def test_updating(city: Path, tmp_path: Path, accelerators: list[str]) -> None:
     assert accelerators == ["cuda"] * 3  # training, and two updates
     table = json.loads((folder / "table.json").read_text())
     assert [cut["cut"] for cut in table["cuts"]] == ["2024-03-22", "2024-03-27"]
+    assert "| not updated | the new profile alone | updated | change |" in output
+    assert set(table["cuts"][0]["tasks"]["visits"]["systems"]) == {"not_updated", "updated", *LABELS}
     assert output.count("| 2024-03-22 |") == 2 and "Updating is better, plain and masked, in" in output
     first = cmust.Forecaster.load(folder / "run", 1)
     data = cmust.open_city(city)
-    scores = table["cuts"][1]["tasks"]["trips"]["not_updated"]
+    scores = table["cuts"][1]["tasks"]["trips"]
     assert (scores["from"], scores["until"]) == ("2024-03-27T00:00:00", "2024-03-31T22:00:00")
     task = data.tasks["trips"]
     errors = []
     for origin in range(task.n_steps - 60, task.n_steps - 2):
         forecast = first.predict(data, "trips", at=task.time[origin]).values
         errors += [abs(e) for e in (forecast - task.values[origin : origin + 3, :, 0]).ravel() if e == e]
-    assert scores["plain_mae"] == pytest.approx(sum(errors) / len(errors), rel=1e-4)
+    assert scores["systems"]["not_updated"]["plain"]["mae"] == pytest.approx(sum(errors) / len(errors), rel=1e-4)
     for cut in table["cuts"]:
         version = cmust.Forecaster.load(folder / "run", cut["version"])
         assert all(model.about["seen"]["until"] < cut["cut"] for model in version.tasks.values())

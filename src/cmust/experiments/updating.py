@@ -14,22 +14,26 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cmust.assembly import window_scores
 from cmust.city import City, Task
 from cmust.city.clock import iso_time, local_time
 from cmust.continual.update import update
 from cmust.errors import ConfigError, RunError
+from cmust.evaluation import score_systems
 from cmust.experiments.later import split_settings
+from cmust.experiments.markdown import better
 from cmust.files import write_text
 from cmust.fitting import fit
 from cmust.forecaster import Forecaster
 from cmust.identity import describe_city, field_defaults
 from cmust.machine import provenance
+from cmust.naive import PROFILE
 from cmust.rolling import TrainingConfig, changed_training
 from cmust.run import FIRST, Run, read_json
 from cmust.settings import Settings, make_settings
 from cmust.training import Watcher
 from cmust.windows import city_splits, windows_between
+
+OLD, NEW = "not_updated", "updated"
 
 
 def run_study(
@@ -139,21 +143,32 @@ def _has_seen(forecaster: Forecaster, city: City) -> bool:
 def _score(run: Path, city: City, cut: str, until: str | None) -> dict[str, Any]:
     """The first version and the one in force on the targets from ``cut`` to ``until``."""
     number, _ = Run(run).pointer()
-    versions = {"not_updated": Forecaster.load(run, FIRST), "updated": Forecaster.load(run, number)}
-    seen = max(model.about["seen"]["until"] for model in versions["updated"].tasks.values())
+    versions = {OLD: Forecaster.load(run, FIRST), NEW: Forecaster.load(run, number)}
+    seen = max(model.about["seen"]["until"] for model in versions[NEW].tasks.values())
     if np.datetime64(seen) >= np.datetime64(cut):
         raise RunError(
             f"version {number} of {run} has seen data until {seen} and cannot be scored from {cut} on; begin in "
             f"another folder"
         )
-    tasks: dict[str, Any] = {}
-    for name in versions["not_updated"].tasks:
-        task = city.task(name)
-        for kind, forecaster in versions.items():
-            starts = _stretch(task, cut, until, forecaster.config.input_steps, forecaster.config.horizon)
-            scores = window_scores(forecaster.tasks[name], task, forecaster.windows(task), starts)
-            tasks.setdefault(name, {})[kind] = scores
+    tasks = {name: _scores(name, versions, city.task(name), cut, until) for name in versions[OLD].tasks}
     return {"version": number, "tasks": tasks}
+
+
+def _scores(name: str, versions: dict[str, Forecaster], task: Task, cut: str, until: str | None) -> dict[str, Any]:
+    """One task: the versions, and beside them the naive forecasts and the profile that the one in force knows."""
+    systems: dict[str, Any] = {}
+    for kind, forecaster in versions.items():
+        model, windows = forecaster.tasks[name], forecaster.windows(task)
+        starts = _stretch(task, cut, until, windows.input_steps, windows.horizon)
+        scored = {kind: model.forecast, **(model.without_network() if kind == NEW else {})}
+        for system, scores in score_systems(windows, starts, scored).items():
+            systems[system] = {"plain": scores["plain"], "masked": scores["masked"]}
+    return {
+        "windows": len(starts),
+        "from": str(task.time[int(starts[0]) + windows.input_steps]),
+        "until": str(task.time[int(starts[-1]) + windows.input_steps + windows.horizon - 1]),
+        "systems": systems,
+    }
 
 
 def collect(folder: Path) -> dict[str, Any]:
@@ -170,27 +185,26 @@ def collect(folder: Path) -> dict[str, Any]:
 
 
 def render(table: dict[str, Any]) -> str:
-    """The table in Markdown: masked MAE (plain MAE) of both, and what updating changed."""
-    lines = [
-        "| from | task | not updated | updated | change |",
-        "|---|---|---|---|---|",
-    ]
+    """The table in Markdown: masked MAE (plain MAE) of both and, where there is one, of the new profile without a
+    network; and what updating changed.
+    """
+    columns = {OLD: "not updated", PROFILE: "the new profile alone", NEW: "updated"}
+    rows = [(cut["cut"], name, each["systems"]) for cut in table["cuts"] for name, each in cut["tasks"].items()]
+    columns = {key: label for key, label in columns.items() if all(key in systems for *_, systems in rows)}
+    lines = [f"| from | task | {' | '.join(columns.values())} | change |", "|---|" + "---|" * (len(columns) + 2)]
     changes = []
-    for cut in table["cuts"]:
-        for name, scores in cut["tasks"].items():
-            old, new = scores["not_updated"], scores["updated"]
-            both = [(new[key] - old[key]) / old[key] for key in ("masked_mae", "plain_mae")]
-            changes.append(both)
-            shown = [f"{each['masked_mae']:.3f} ({each['plain_mae']:.3f})" for each in (old, new)]
-            lines.append(
-                f"| {cut['cut']} | {name} | {shown[0]} | {shown[1]} | {100 * both[0]:+.1f} % ({100 * both[1]:+.1f} %) |"
-            )
-    better = sum(max(both) < 0 for both in changes)
-    worst = max(max(both) for both in changes)
+    for cut, name, systems in rows:
+        shown = [f"{systems[key]['masked']['mae']:.3f} ({systems[key]['plain']['mae']:.3f})" for key in columns]
+        both = [systems[NEW][kind]["mae"] / systems[OLD][kind]["mae"] - 1 for kind in ("masked", "plain")]
+        changes.append(max(both))
+        lines.append(f"| {cut} | {name} | {' | '.join(shown)} | {100 * both[0]:+.1f} % ({100 * both[1]:+.1f} %) |")
     seconds = ", ".join(f"{cut['cut']} {cut['costs']['seconds']:.0f} s" for cut in table["cuts"] if cut["costs"])
     lines += [
         "",
-        f"Updating is better, plain and masked, in {better} of {len(changes)} rows; the worst change is "
-        f"{100 * worst:+.1f} %. Training time of the updates: {seconds or 'none made'}.",
+        f"Updating is better, plain and masked, in {sum(change < 0 for change in changes)} of {len(rows)} rows; "
+        f"the worst change is {100 * max(changes):+.1f} %. Training time of the updates: {seconds or 'none made'}.",
     ]
+    if PROFILE in columns:
+        ahead = sum(better(systems[NEW], systems[PROFILE]) for *_, systems in rows)
+        lines[-1] += f" The updated version is better than its profile alone in {ahead} of {len(rows)} rows."
     return "\n".join(lines) + "\n"
