@@ -169,6 +169,8 @@ def test_new_places(city: Path, tmp_path: Path, accelerators: list[str]) -> None
     assert accelerators == ["cuda"] * 3  # the known places, the new ones without training and with
     assert "| 2 new places, masked MAE (plain MAE) | trips |" in output
     assert "CMuST, places never trained on" in output and "CMuST, adapted to the places" in output
+    table = json.loads((tmp_path / "table.json").read_text())
+    assert table["settings"]["model"]["preset"] == "tuned" and "versions" in table["made"]
     known = cmust.Forecaster.load(tmp_path / "known-places")
     assert known.tasks["trips"].about["nodes"] == [f"place {n}" for n in (0, 1, 2, 4, 5, 6)]
     held = hold_out(cmust.open_city(city), held=True)

@@ -19,11 +19,12 @@ from cmust.experiments.later import check_adaptation, keep_adaptation, split_set
 from cmust.experiments.markdown import better, score_rows
 from cmust.fitting import fit
 from cmust.naive import LABELS
-from cmust.run import read_json
+from cmust.run import Run, read_json
 from cmust.training import Watcher
 
 EVERY = 4
 ADAPTED = "adapted"
+KNOWN = "known-places"
 
 
 def hold_out(city: City, *, held: bool) -> City:
@@ -92,7 +93,7 @@ def run_cell(
     check_cells([cell], city, settings, cut=cut)
     run_settings, training = _split(settings)
     known = hold_out(city.select(time=slice(None, cut)), held=False)
-    before = fit(known, folder / "known-places", accelerator=accelerator, watcher=watcher, **run_settings)
+    before = fit(known, folder / KNOWN, accelerator=accelerator, watcher=watcher, **run_settings)
     for train in ("nothing", AUTO):
         keep_adaptation(
             folder / cell / train,
@@ -117,7 +118,7 @@ ROWS = {
 
 
 def collect(folder: Path) -> dict[str, Any]:
-    """Scores by task and system of the finished cells below ``folder``.
+    """Scores by task and system of the finished cells below ``folder``, and how their run was made.
 
     Raises:
         RunError: none is finished.
@@ -132,7 +133,8 @@ def collect(folder: Path) -> dict[str, Any]:
         table["places"] = len(trained["nodes"])
     if not table["tasks"]:
         raise RunError(f"no finished cell below {folder}; run `cmust experiment newplaces` first")
-    return table
+    config = Run(folder / KNOWN).config()
+    return {"made": config["made"], "settings": config["settings"], **table}
 
 
 def render(table: dict[str, Any]) -> str:
