@@ -357,6 +357,29 @@ def test_interrupted_at_any_time_it_resumes(finished: Path, tmp_path: Path) -> N
     assert all(torch.equal(one[key], two[key]) for key in one)
 
 
+def test_a_run_resumes_in_the_precision_it_began_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Killed:
+        def plan(self, phases, updates) -> None: ...
+        def update(self, phase, epoch: int) -> None:
+            if epoch == 2:
+                raise KeyboardInterrupt
+
+        def event(self, event) -> None: ...
+
+    auto = {**QUICK, "training": {**QUICK["training"], "precision": "auto"}}
+    for began, other in (("32-true", True), ("bf16-mixed", False)):
+        monkeypatch.setattr("cmust.training.has_fast_bf16", lambda accelerator, fast=not other: fast)
+        with pytest.raises(KeyboardInterrupt):
+            tiny_fit(tmp_path / began, watcher=Killed(), **auto)
+        monkeypatch.setattr("cmust.training.has_fast_bf16", lambda accelerator, fast=other: fast)  # another machine
+        tiny_fit(tmp_path / began, **auto)
+        tiny_fit(tmp_path / f"whole {began}", **{**QUICK, "training": {**QUICK["training"], "precision": began}})
+        files = [tmp_path / name / "model" / "tasks" / "trips.safetensors" for name in (began, f"whole {began}")]
+        one, two = map(load_file, files)
+        assert all(torch.equal(one[key], two[key]) for key in one)
+        assert Run(tmp_path / began).config()["made"]["precision"] == began
+
+
 def unfinished(run: Path) -> Path:
     """The run as it was before its model was written; returns the resume point."""
     shutil.rmtree(run / "model")

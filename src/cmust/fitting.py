@@ -59,7 +59,7 @@ def fit(
     """
     check_is_city(city)
     chosen = make_settings(**settings)
-    fabric = make_fabric(chosen.trainer.precision, accelerator, devices)
+    fabric = make_fabric(chosen.trainer.precision, accelerator, devices, Run(run))
     fabric.launch()
     return _fit(fabric, city, Run(run), chosen, cuts, watcher, command)
 

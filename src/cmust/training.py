@@ -46,13 +46,23 @@ class Watcher(Protocol):
         """An epoch or a phase ended (see ``history.jsonl``)."""
 
 
-def make_fabric(precision: str, accelerator: str, devices: int | str) -> Fabric:
+def make_fabric(precision: str, accelerator: str, devices: int | str, run: Run | None = None) -> Fabric:
     """Fabric of a precision (``training.precision``) on an accelerator: ``cpu``, ``cuda``, or ``auto`` for a GPU where
     there is one. Under ``torchrun`` the number of processes is the launcher's.
 
+    Args:
+        precision: ``auto`` for bf16 where the machine computes in it.
+        accelerator: see above.
+        devices: of it.
+        run: what is to be trained, where it may have begun already: with ``auto`` it goes on in the precision it began
+            in, on a machine of another kind too.
+
     Raises:
         ConfigError: this machine has no such accelerator, or not so many devices.
+        RunError: ``config.json`` of the run is damaged.
     """
+    if precision == "auto" and run is not None and run.config_file.exists():
+        precision = run.config().get("made", {}).get("precision", precision)
     if accelerator == "auto":  # Fabric's own choice may be one without float64
         accelerator = "cuda" if torch.cuda.is_available() else "cpu"
     local_world = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))

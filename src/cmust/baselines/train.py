@@ -116,7 +116,7 @@ def train(
     system, run = find_system(name), Run(folder)
     loss, training = recipe(system, **changes)
     make = _maker(system, network or {})
-    fabric = make_fabric(training.precision, accelerator, 1)
+    fabric = make_fabric(training.precision, accelerator, 1, run)
     identity = {
         "system": name,
         "tasks": list(tasks),

@@ -101,7 +101,7 @@ def keep_adaptation(
         "fingerprint": data_fingerprint(city.task(task)),
         "before": before.city["fingerprint"],
     }
-    fabric = make_fabric(config.precision, accelerator, 1)
+    fabric = make_fabric(config.precision, accelerator, 1, work)
     defaults = {"training": field_defaults(TrainingConfig)}
     work.claim(json.loads(json.dumps(identity)), trained_with(fabric), defaults)
     if result.exists():
