@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from torch import Tensor
 
 from cmust.city import Task
@@ -83,7 +84,9 @@ def shape_of(about: dict[str, Any]) -> Shape | None:
     return None if written is None else Shape(float(written["half_life"]), written["smooth"], written["power"])
 
 
-def window_scores(model: TaskModel, task: Task, windows: Windows, starts: Tensor) -> dict[str, Any]:
+def window_scores(
+    model: TaskModel, task: Task, windows: Windows, starts: Tensor, device: torch.device | str = "cpu"
+) -> dict[str, Any]:
     """Plain and masked MAE of a model on some windows; ``from`` and ``until`` are times of targets.
 
     Args:
@@ -91,8 +94,12 @@ def window_scores(model: TaskModel, task: Task, windows: Windows, starts: Tensor
         task: the data.
         windows: of the data, with the seasonal expectation the model is to be scored with.
         starts: ``(W,)``.
+        device: where the forecasts are computed; the model is on the CPU before and after.
     """
-    scores = score_systems(windows, starts, {"model": model.forecast})["model"]
+    try:
+        scores = score_systems(windows, starts, {"model": model.to(device).forecast})["model"]
+    finally:
+        model.to("cpu")
     ahead = windows.input_steps, windows.input_steps + windows.horizon - 1
     return {
         "from": str(task.time[int(starts[0]) + ahead[0]]),

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from cmust.city import City, Task, check_is_city
 from cmust.city.clock import WEEKDAYS
@@ -22,6 +21,7 @@ from cmust.holidays import Days, holidays_of
 from cmust.machine import provenance
 from cmust.origins import Batch, forecasts_from, unseen_origins
 from cmust.run import Run
+from cmust.training import device_of
 
 SCHEMA = 1
 FILE = "backtest.json"
@@ -37,6 +37,7 @@ def backtest(
     since: str | None = None,
     until: str | None = None,
     holidays: str | None = None,
+    accelerator: str = "auto",
     progress: Progress = lambda task, done, origins: None,
     command: str | None = None,
 ) -> dict[str, Any]:
@@ -48,6 +49,7 @@ def backtest(
         since: local time of the first forecast; the first that is new to the model when not given.
         until: local time from which on no truth is used.
         holidays: see :func:`cmust.holidays.holidays_of`.
+        accelerator: where forecasts are computed: ``cpu``, ``cuda``, or ``auto`` for a GPU where there is one.
         progress: called with task, origins done and origins in all.
         command: how it was started, for the records; the program's arguments when not given.
 
@@ -56,18 +58,20 @@ def backtest(
 
     Raises:
         CityError: the data does not fit the model, or the holidays cannot be read.
+        ConfigError: there is no such accelerator here.
         RunError: the run is not finished, no task has enough data that is new to its model, with truths in it, or a
             model's forecasts are not numbers.
     """
     check_is_city(city)
     version, _ = Run(run).pointer()
-    forecaster = Forecaster.load(run, version)
+    device = device_of(accelerator)
+    forecaster = Forecaster.load(run, version).to(device)
     days = holidays_of(city, holidays)
     found, left_out = unseen_origins(forecaster, city, since, until, needs=lambda task: forecaster.config.horizon)
     tasks = {name: _backtest_task(forecaster, task, origins, days, progress) for name, (task, origins) in found.items()}
     content = {
         "schema": SCHEMA,
-        "made": provenance(command, torch.device("cpu")),
+        "made": provenance(command, device),
         "city": {"name": city.name, "synthetic": city.synthetic},
         "version": version,
         "tasks": tasks,

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from cmust.city import City, Task, check_is_city
 from cmust.continual.versions import lineage
@@ -30,6 +29,7 @@ from cmust.intervals.state import FILE, TaskIntervals, bounds, of_these_models, 
 from cmust.machine import provenance
 from cmust.naive import weekly_average
 from cmust.origins import Model, forecasts_from, succession, turns, unseen_origins
+from cmust.training import device_of
 
 Floats = npt.NDArray[np.float32]
 Progress = Callable[[str, int, int], None]
@@ -43,6 +43,7 @@ def calibrate(
     adaptation: Adaptation | None = None,
     since: str | None = None,
     until: str | None = None,
+    accelerator: str = "auto",
     progress: Progress = lambda task, done, origins: None,
     command: str | None = None,
 ) -> dict[str, Any]:
@@ -60,6 +61,7 @@ def calibrate(
         adaptation: how intervals adapt, and their levels.
         since: local time of the first forecast to learn from; the first that is new to a version when not given.
         until: local time from which on no truth is used.
+        accelerator: where forecasts are computed: ``cpu``, ``cuda``, or ``auto`` for a GPU where there is one.
         progress: called with task, origins done and origins in all.
         command: how it was started, for the records; the program's arguments when not given.
 
@@ -70,7 +72,7 @@ def calibrate(
 
     Raises:
         CityError: the data does not fit the model.
-        ConfigError: ``adaptation`` is something else.
+        ConfigError: ``adaptation`` is something else, or there is no such accelerator here.
         RunError: the run is not finished, no task has enough data that is new to its model, with truths in it, or a
             model's forecasts are not numbers.
     """
@@ -81,7 +83,8 @@ def calibrate(
             f"adaptation is {chosen!r:.60}; give cmust.intervals.conformal.Adaptation, such as "
             f"Adaptation(levels=(0.9,))"
         )
-    versions = list(lineage(run))
+    device = device_of(accelerator)
+    versions = [(number, forecaster.to(device)) for number, forecaster in lineage(run)]
     version, forecaster = versions[0]
     models = succession(versions, city)
     found, left_out = unseen_origins(
@@ -120,7 +123,7 @@ def calibrate(
     if not states:
         raise RunError(next(iter(left_out.values())))
     content = {
-        "made": provenance(command, torch.device("cpu")),
+        "made": provenance(command, device),
         "city": {"name": city.name, "synthetic": city.synthetic},
         "version": version,
         "adaptation": {**vars(chosen), "levels": list(chosen.levels)},

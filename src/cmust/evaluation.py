@@ -18,6 +18,7 @@ from cmust.identity import describe_city
 from cmust.machine import provenance
 from cmust.metrics import Scores
 from cmust.run import Run
+from cmust.training import device_of
 from cmust.unseen import windows_to_score
 from cmust.windows import PARTS, Part, Windows
 
@@ -32,6 +33,7 @@ def evaluate(
     part: Part = "test",
     batch_size: int = 64,
     sample_steps: int = 336,
+    accelerator: str = "auto",
     progress: Callable[[str, int, int], None] = lambda task, done, windows: None,
     command: str | None = None,
 ) -> dict[str, Any]:
@@ -45,6 +47,7 @@ def evaluate(
             only; the weekly average of the training part holds the very targets there.
         batch_size: windows at a time; memory grows with it.
         sample_steps: the last so many steps of the part are kept for pictures.
+        accelerator: where forecasts are computed: ``cpu``, ``cuda``, or ``auto`` for a GPU where there is one.
         progress: called with task, windows done and windows in all.
         command: how the evaluation was started, for its records; the program's arguments when not given.
 
@@ -53,7 +56,7 @@ def evaluate(
 
     Raises:
         CityError: it is no city, or time zone, nodes, interval, channels or unit of a task are not the model's.
-        ConfigError: there is no such part.
+        ConfigError: there is no such part, or no such accelerator here.
         RunError: the run is not finished, was trained on another city, or there is no window to score.
     """
     check_is_city(city)
@@ -61,7 +64,8 @@ def evaluate(
         raise ConfigError(f"there is no part {part!r}; choose among {', '.join(PARTS)}")
     folder = Run(run)
     version, _ = folder.pointer()
-    forecaster = Forecaster.load(run, version)
+    device = device_of(accelerator)
+    forecaster = Forecaster.load(run, version).to(device)
     to_score = windows_to_score(forecaster, city, part)
     tasks, sample = {}, {}
     for name, windows in to_score.windows.items():
@@ -82,7 +86,7 @@ def evaluate(
         sample.update({f"{name}.{key}": value for key, value in pictures.items()})
     evaluation = {
         "schema": SCHEMA,
-        "made": provenance(command, torch.device("cpu")),
+        "made": provenance(command, device),
         "city": describe_city(_evaluated(city, forecaster, to_score.windows)),
         "version": version,
         "protocol": " and ".join(dict.fromkeys(to_score.splits.values())),

@@ -163,7 +163,7 @@ def _train(
     plan = PLANS[settings.scheme](list(city.tasks), training)
     heads = {name: part.head for name, part in parts.items()}
     outcome = carry_out(plan, run, fabric, trunk, heads, windows, training, watcher=watcher)
-    forecaster = _assemble(city, settings, cuts, windows, parts, shapes, outcome)
+    forecaster = _assemble(city, settings, cuts, windows, parts, shapes, outcome, fabric.device)
     forecaster.home = run.folder
     if fabric.is_global_zero:
         forecaster.save(run.model_folder)
@@ -179,8 +179,9 @@ def _assemble(
     parts: dict[str, HeadParts],
     shapes: dict[str, Shape],
     outcome: Outcome,
+    device: torch.device,
 ) -> Forecaster:
-    """The forecaster from the delivered weights."""
+    """The forecaster from the delivered weights, its validation scores computed on ``device``."""
     config = settings.network
     lon = np.concatenate([task.lon for task in city.tasks.values()])
     lat = np.concatenate([task.lat for task in city.tasks.values()])
@@ -210,7 +211,7 @@ def _assemble(
             int(starts[-1]) + each.input_steps + each.horizon,
             fingerprint=data_fingerprint(task),
             cuts=cut_at,
-            validation=window_scores(model, task, each, starts),
+            validation=window_scores(model, task, each, starts, device),
             autoencoder=vars(convergence) if convergence else None,
         )
         forecaster.tasks[name] = model

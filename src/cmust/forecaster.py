@@ -7,7 +7,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, overload
+from typing import Any, Self, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -75,6 +75,14 @@ class Forecaster:
         return "\n".join(lines) + ">"
 
     # ------------------------------------------------------------ forecasting
+
+    def to(self, device: torch.device | str) -> Self:
+        """Move the networks of all tasks, in place: forecasts and scores are computed there. What is returned is on the
+        CPU as ever, and so is what is saved.
+        """
+        for model in self.tasks.values():
+            model.to(device)
+        return self
 
     def model(self, task: str) -> TaskModel:
         """The model of a task.

@@ -41,6 +41,12 @@ class TaskModel:
     profile: npt.NDArray[np.float32]
     about: dict[str, Any]
 
+    def to(self, device: torch.device | str) -> Self:
+        """Move the weights, in place: forecasts are computed there, and come back to where their windows are."""
+        self.trunk.to(device)
+        self.head.to(device)
+        return self
+
     @torch.no_grad()
     def forecast(self, windows: Windows, starts: Tensor) -> Tensor:
         """Forecasts ``(B, F, N, C)`` in original units of the windows that start at ``starts`` ``(B,)``.
@@ -50,7 +56,7 @@ class TaskModel:
         """
         device = self.head.mean.device
         made = []
-        for part in starts.split(windows.pass_size()):
+        for part in starts.split(windows.pass_size(device=device)):
             inputs = Inputs(*(each.to(device) for each in windows.inputs(part)))
             made.append(forecast(self.trunk, self.head, inputs).to(starts.device))
         forecasts = torch.cat(made)
@@ -86,7 +92,8 @@ class TaskModel:
 
     def tensors(self) -> Tensors:
         """All of it but ``about``, in groups."""
-        tensors = {"trunk": self.trunk.state_dict(), "head": self.head.state_dict()}
+        parts = {"trunk": self.trunk, "head": self.head}
+        tensors = {name: {key: each.cpu() for key, each in part.state_dict().items()} for name, part in parts.items()}
         if self.encoder is not None:
             tensors["encoder"] = self.encoder.state_dict()
         tensors["season"] = {"average": torch.from_numpy(self.average), "profile": torch.from_numpy(self.profile)}

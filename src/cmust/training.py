@@ -70,6 +70,8 @@ def make_fabric(precision: str, accelerator: str, devices: int | str, run: Run |
     several = count not in (1, "1") or int(os.environ.get("WORLD_SIZE", "1")) > 1
     if precision == "auto":
         precision = "bf16-mixed" if has_fast_bf16(accelerator) else "32-true"
+    if precision == "32-true":
+        torch.backends.cudnn.allow_tf32 = False  # convolutions would have ten bits of a fraction otherwise
     try:
         if accelerator not in ("cpu", "cuda", "gpu"):
             raise ValueError("it is no accelerator that cmust trains on")
@@ -86,6 +88,15 @@ def make_fabric(precision: str, accelerator: str, devices: int | str, run: Run |
             f"accelerator {accelerator!r} with devices {devices!r} cannot be used here ({reason(error)}); "
             f"give accelerator auto, cpu or cuda, and a number of devices from 1 on, or auto"
         ) from error
+
+
+def device_of(accelerator: str) -> torch.device:
+    """Where forecasts are computed: of ``cpu``, ``cuda``, or ``auto`` for a GPU where there is one.
+
+    Raises:
+        ConfigError: this machine has no such accelerator.
+    """
+    return make_fabric("32-true", accelerator, 1).device
 
 
 def trained_with(fabric: Fabric, command: str | None = None) -> dict[str, Any]:

@@ -23,6 +23,8 @@ Cuts = tuple[np.datetime64, np.datetime64]
 """Local times at which validation and test part begin."""
 ROWS_PER_PASS = 10_000
 """Windows times steps times nodes that go through a network at once on a CPU (``benchmarks/network.py``)."""
+ROWS_ON_A_GPU = 2**18
+"""The same elsewhere: training them takes some 5 GiB (``tuned``) to 13 GiB (``reference``)."""
 PARTS: tuple[Part, ...] = ("train", "validation", "test")
 
 
@@ -90,13 +92,13 @@ class Windows:
     input_steps: int
     horizon: int
 
-    def pass_size(self, nodes: int | None = None) -> int:
-        """So many windows of so many nodes (all when not given) go through a network at once: on a CPU such that
-        activations stay in its caches and memory small, elsewhere any number.
+    def pass_size(self, nodes: int | None = None, device: torch.device | None = None) -> int:
+        """So many windows of so many nodes (all when not given) go through a network on ``device`` (where the windows
+        are when not given) at once: on a CPU such that activations stay in its caches, elsewhere in its memory.
         """
-        if self.values.device.type != "cpu":
-            return len(self.values)
-        return max(1, ROWS_PER_PASS // (self.input_steps * (nodes or self.n_nodes)))
+        on_cpu = (device or self.values.device).type == "cpu"
+        rows = ROWS_PER_PASS if on_cpu else ROWS_ON_A_GPU
+        return max(1, rows // (self.input_steps * (nodes or self.n_nodes)))
 
     @property
     def n_nodes(self) -> int:

@@ -16,6 +16,7 @@ from cmust.experiments import later as studies
 from cmust.experiments.coldstart import default_cut
 from cmust.experiments.newplaces import hold_out
 from cmust.naive import LABELS
+from cmust.run import Run
 from cmust.training import make_fabric
 from tests.rolling.tiny import SIZES, quick_prompts, tiny_city, tiny_task
 
@@ -51,9 +52,9 @@ def accelerators(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Those that every training of a study was to run on."""
     heard: list[str] = []
 
-    def make(precision: str, accelerator: str, devices: int | str) -> Any:
+    def make(precision: str, accelerator: str, devices: int | str, run: Run | None = None) -> Any:
         heard.append(accelerator)
-        return make_fabric(precision, "cpu", devices)
+        return make_fabric(precision, "cpu", devices, run)
 
     for place in (fitting, studies, importlib.import_module("cmust.continual.update")):
         monkeypatch.setattr(place, "make_fabric", make)

@@ -183,6 +183,25 @@ def test_state_comes_back() -> None:
         assert torch.equal(other.anchor[name], stability.anchor[name])
 
 
+def test_what_gradients_reached_comes_back_also_from_a_state_that_says_only_whether() -> None:
+    network = module((3, 2), (2,), (2,))
+    stability = Stability(network.named_parameters(), tables=["p0"])
+    stability.open_history()
+    network["p0"].grad = torch.tensor([[0.0, 0], [0, -3], [0, 0]])
+    network["p1"].grad = torch.tensor([torch.nan, 0])
+    stability.record_gradients()
+    state = stability.state()
+    for form in (torch.float32, torch.bool):
+        other = Stability(network.named_parameters(), tables=["p0"])
+        other.load_state({name: x.to(form) if name.startswith("reached") else x for name, x in state.items()})
+        network["p0"].grad, network["p1"].grad = torch.zeros(3, 2), torch.zeros(2)
+        other.record_gradients()
+        other.record()
+        other.freeze(1.0, "element")
+        assert other.frozen["p0"].all(-1).tolist() == [False, True, False]
+        assert other.frozen["p1"].all() and not other.frozen["p2"].any()
+
+
 @pytest.mark.parametrize("part", ["frozen", "anchor", "mean", "spread", "reached"])
 def test_state_that_lacks_something_does_not_come_back(part: str) -> None:
     network = module((3, 2), (4,))
@@ -208,7 +227,7 @@ def test_memory_does_not_grow_with_the_length_of_the_history() -> None:
         sizes.add(sum(tensor.untyped_storage().nbytes() for tensor in stability.state().values()))
     assert len(sizes) == 1
     elements = 607
-    assert sizes.pop() == elements * (1 + 4 + 8 + 8) + 2 + 8  # mask, anchor, mean, spread; reached; the count
+    assert sizes.pop() == elements * (1 + 4 + 8 + 8) + 2 * 4 + 8  # mask, anchor, mean, spread; reached; the count
 
 
 # ------------------------------------------------------------------ through real runs

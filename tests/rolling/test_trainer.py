@@ -461,7 +461,7 @@ def test_in_bf16_the_data_stay_as_they_are(by: str) -> None:
 
 def test_a_plan_may_begin_at_given_weights_whose_frozen_part_is_held() -> None:
     """Adam with decay moves every free element; a frozen one keeps its bits, and no gradient that clipping counts."""
-    settings = {"weight_decay": 0.5, "rate": 0.01, "delta": 0.0, "refine_epochs": 2, "refine_factor": 1.0}
+    settings = {"weight_decay": 0.5, "rate": 0.01, "delta": 0.0, "refine_epochs": 2, "refine_factor": 1.0, "clip": 10.0}
     source = tiny_trainer(training=settings)
     weights = {name: torch.randn_like(value) for name, value in source.trunk.state_dict().items()}
     frozen = {name: torch.rand_like(value) < 0.5 for name, value in weights.items()}

@@ -11,6 +11,7 @@ CityFile = Annotated[Path, typer.Argument(metavar="CITY", help="A city file, NAM
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.", show_default=False)]
 ModelFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder or a bundle.", show_default=False)]
 
+Accelerator = Annotated[str, typer.Option(help="auto (a GPU where there is one), cpu or cuda.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace the city file that is there.")]
 
 

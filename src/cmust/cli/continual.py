@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cmust.cli.arguments import RunFolder, names, shown_command
+from cmust.cli.arguments import Accelerator, RunFolder, names, shown_command
 
 CityOption = Annotated[
     Path, typer.Option("--city", metavar="CITY", help="A city file, NAME.zarr.zip.", show_default=False)
@@ -14,7 +14,6 @@ Changes = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="training.KEY=VALUE", help="One setting; may be repeated.", show_default=False),
 ]
-Accelerator = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 
 
 def adapt(

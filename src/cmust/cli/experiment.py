@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from cmust.cli import paper
-from cmust.cli.arguments import CityFile, names, whole
+from cmust.cli.arguments import Accelerator, CityFile, names, whole
 
 Folder = Annotated[Path, typer.Argument(metavar="FOLDER", help="Where the cells and the table go.")]
 Config = Annotated[
@@ -35,7 +35,7 @@ def coldstart(
     cells: Cells = None,
     cut: Cut = None,
     days: Annotated[str, typer.Option(help="Lengths of history, separated by commas.")] = "7,14,28",
-    accelerator: paper.Accelerator = "auto",
+    accelerator: Accelerator = "auto",
 ) -> None:
     """A task that comes later, with a few days of history, against training it from scratch and its averages.
 
@@ -67,7 +67,7 @@ def newplaces(
     config: Config = None,
     cells: Cells = None,
     cut: Cut = None,
-    accelerator: paper.Accelerator = "auto",
+    accelerator: Accelerator = "auto",
 ) -> None:
     """Places that training never saw, without adaptation and with, against the naive forecasts.
 
@@ -100,7 +100,7 @@ def updating(
         str, typer.Option(help="Times in order, separated by commas: the end of training, then every update.")
     ],
     config: Config = None,
-    accelerator: paper.Accelerator = "auto",
+    accelerator: Accelerator = "auto",
 ) -> None:
     """Updates, month by month say, against not updating, each on what follows.
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cmust.cli.arguments import CityFile, names, whole
+from cmust.cli.arguments import Accelerator, CityFile, names, whole
 from cmust.cli.grouped import grouped
 
 if TYPE_CHECKING:
@@ -32,7 +32,6 @@ Systems = Annotated[
     ),
 ]
 Preset = Annotated[str, typer.Option(help="Of CMuST: paper, reference or tuned.")]
-Accelerator = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from cmust.cli.arguments import CityFile, ModelFolder, RunFolder, shown_command
+from cmust.cli.arguments import Accelerator, CityFile, ModelFolder, RunFolder, shown_command
 from cmust.errors import ConfigError
 
 WIDE = 110
@@ -48,6 +48,7 @@ def evaluate(
             show_default=False,
         ),
     ] = None,
+    accelerator: Accelerator = "auto",
 ) -> None:
     """Score a finished run beside the naive forecasts.
 
@@ -65,7 +66,7 @@ def evaluate(
             raise ConfigError(
                 "--part and --markdown do not go with --rolling-origin; choose a time with --since, --until"
             )
-        _backtest(run, city, since, until, holidays)
+        _backtest(run, city, since, until, holidays, accelerator)
         return
     if since is not None or until is not None or holidays is not None:
         raise ConfigError("--since, --until and --holidays need --rolling-origin")
@@ -78,7 +79,9 @@ def evaluate(
     from cmust.report.scores import MASKED_MAE, METRICS, PLAIN_MAE
 
     with scoring_progress() as progress:
-        evaluation = cmust.evaluate(run, cmust.open_city(city), part=part or "test", progress=progress)
+        evaluation = cmust.evaluate(
+            run, cmust.open_city(city), part=part or "test", accelerator=accelerator, progress=progress
+        )
     if markdown:
         typer.echo(score_markdown(evaluation))
         print_left_out(evaluation["left_out"], Console(stderr=True))
@@ -91,7 +94,9 @@ def evaluate(
         typer.echo(f"wrote {run / 'evaluation.json'}{_look(run)}")
 
 
-def _backtest(run: Path, city: Path, since: str | None, until: str | None, holidays: str | None) -> None:
+def _backtest(
+    run: Path, city: Path, since: str | None, until: str | None, holidays: str | None, accelerator: str
+) -> None:
     from rich.console import Console
 
     import cmust
@@ -100,7 +105,13 @@ def _backtest(run: Path, city: Path, since: str | None, until: str | None, holid
 
     with scoring_progress() as progress:
         result = cmust.backtest(
-            run, cmust.open_city(city), since=since, until=until, holidays=holidays, progress=progress
+            run,
+            cmust.open_city(city),
+            since=since,
+            until=until,
+            holidays=holidays,
+            accelerator=accelerator,
+            progress=progress,
         )
     print_backtest(result, Console())
     typer.echo(f"wrote {run / 'backtest.json'}{_look(run)}")
@@ -125,6 +136,7 @@ def calibrate(
     first_days: Annotated[int, typer.Option(min=1, help="Days of errors before there is an interval.")] = 4,
     since: Since = None,
     until: Until = None,
+    accelerator: Accelerator = "auto",
 ) -> None:
     """Calibrate intervals on what the model has not seen, and say how well they would have covered it.
 
@@ -143,7 +155,13 @@ def calibrate(
     adaptation = Adaptation(levels=tuple(level or Adaptation.levels), first_days=first_days)
     with scoring_progress() as progress:
         result = cmust.calibrate(
-            run, cmust.open_city(city), adaptation=adaptation, since=since, until=until, progress=progress
+            run,
+            cmust.open_city(city),
+            adaptation=adaptation,
+            since=since,
+            until=until,
+            accelerator=accelerator,
+            progress=progress,
         )
     console = Console()
     console.print(coverage_table(result))

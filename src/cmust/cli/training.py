@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cmust.cli.arguments import CityFile, is_first_process, names, shown_command
+from cmust.cli.arguments import Accelerator, CityFile, is_first_process, names, shown_command
 
 Preset = Annotated[str | None, typer.Option(help="tuned (default), paper or reference.", show_default=False)]
 
@@ -29,7 +29,7 @@ def train(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="One setting; may be repeated.", show_default=False),
     ] = None,
-    accelerator: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    accelerator: Accelerator = "auto",
     devices: Annotated[str, typer.Option(help="How many; auto: one, or those that torchrun started.")] = "auto",
 ) -> None:
     """Train on a city and write a run folder.

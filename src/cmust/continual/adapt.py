@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from lightning_fabric import Fabric
 
 from cmust.assembly import describe, seasonal_tables, window_scores, with_task
@@ -194,13 +195,13 @@ def adapted(
         models[SYSTEM], costs[SYSTEM] = trainee.from_star(work)
         if compare:
             models[FROM_SCRATCH], costs[FROM_SCRATCH] = trainee.from_scratch(Run(work.folder / "scratch"))
-    models[SYSTEM].about = _about(wish, newcomer, models[SYSTEM])
+    models[SYSTEM].about = _about(wish, newcomer, models[SYSTEM], fabric.device)
     after = with_task(before, wish.name, models[SYSTEM])
-    record = score_adaptation(after, city, wish, newcomer, models)
+    record = score_adaptation(after, city, wish, newcomer, models, fabric.device)
     return Adaptation(after, {**record, "costs": costs, "training": training.model_dump(mode="json")})
 
 
-def _about(wish: Wish, newcomer: Newcomer, model: TaskModel) -> dict[str, Any]:
+def _about(wish: Wish, newcomer: Newcomer, model: TaskModel, device: torch.device) -> dict[str, Any]:
     task, windows, convergence = newcomer.task, newcomer.windows, newcomer.parts.convergence
     more: dict[str, Any] = {"autoencoder": vars(convergence) if convergence else None}
     if wish.like is not None:
@@ -208,5 +209,5 @@ def _about(wish: Wish, newcomer: Newcomer, model: TaskModel) -> dict[str, Any]:
     if wish.name != wish.task:
         more["reads"] = wish.task
     if starts := windows.split.starts:
-        more["validation"] = window_scores(model, task, windows, starts["validation"])
+        more["validation"] = window_scores(model, task, windows, starts["validation"], device)
     return describe(task, newcomer.shape, windows.split.train_steps, task.n_steps, **more)

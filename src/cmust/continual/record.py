@@ -3,6 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from cmust.city import City
@@ -23,6 +24,7 @@ def score_adaptation(
     wish: Wish,
     newcomer: Newcomer,
     models: dict[str, TaskModel],
+    device: torch.device,
 ) -> dict[str, Any]:
     """Scores in the form of ``evaluation.json``, on what follows the history, or else on the days that chose.
 
@@ -31,7 +33,8 @@ def score_adaptation(
         city: holds the history, and perhaps what follows it.
         wish: what was adapted.
         newcomer: the history.
-        models: by system.
+        models: by system; on the CPU before and after.
+        device: where their forecasts are computed.
     """
     config, history = after.config, newcomer.task
     task = replace(city.task(wish.task), name=wish.name)
@@ -49,7 +52,7 @@ def score_adaptation(
             "windows": len(starts),
             "from": str(task.time[int(starts[0]) + config.input_steps]),
             "until": str(task.time[int(starts[-1]) + config.input_steps + config.horizon - 1]),
-            "systems": _scores(after.model(wish.name), models, windows, starts),
+            "systems": _scores(after.model(wish.name), models, windows, starts, device),
         }
     return {
         "schema": SCHEMA,
@@ -67,7 +70,14 @@ def score_adaptation(
     }
 
 
-def _scores(adapted: TaskModel, models: dict[str, TaskModel], windows: Windows, starts: Tensor) -> dict[str, Any]:
-    learned = {name: model.forecast for name, model in models.items()}
-    scores = score_systems(windows, starts, {**learned, **adapted.without_network()})
+def _scores(
+    adapted: TaskModel, models: dict[str, TaskModel], windows: Windows, starts: Tensor, device: torch.device
+) -> dict[str, Any]:
+    simple = adapted.without_network()
+    try:
+        learned = {name: model.to(device).forecast for name, model in models.items()}
+        scores = score_systems(windows, starts, {**learned, **simple})
+    finally:
+        for model in models.values():
+            model.to("cpu")
     return {name: {"plain": each["plain"], "masked": each["masked"]} for name, each in scores.items()}

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from lightning_fabric import Fabric
 
 from cmust.assembly import describe, load_trunk, seasonal_tables, window_scores, with_task
@@ -235,7 +236,7 @@ def _updated(
     )
     after, tasks = before, {}
     for name, each in grown.items():
-        chosen, tasks[name] = _choose(before, each, outcome)
+        chosen, tasks[name] = _choose(before, each, outcome, fabric.device)
         after = with_task(after, name, chosen)
     if any(each["kept"] == UPDATED for each in tasks.values()):
         after = replace(after, star=outcome.star)
@@ -254,8 +255,12 @@ def _complete(before: Forecaster, names: list[str]) -> Star:
     return Star(weights, before.star.frozen)
 
 
-def _choose(before: Forecaster, grown: Grown, outcome: Outcome) -> tuple[TaskModel, dict[str, Any]]:
-    """The best of three on fresh data, its seasonal tables then made from all data; and the scores of all."""
+def _choose(
+    before: Forecaster, grown: Grown, outcome: Outcome, device: torch.device
+) -> tuple[TaskModel, dict[str, Any]]:
+    """The best of three on fresh data, its seasonal tables then made from all data; and the scores of all, computed on
+    ``device``.
+    """
     task, name, split = grown.task, grown.task.name, grown.windows.split
     model, fresh = before.tasks[name], split.starts["test"]
     fresh_begins = int(fresh[0]) + grown.windows.input_steps
@@ -266,7 +271,7 @@ def _choose(before: Forecaster, grown: Grown, outcome: Outcome) -> tuple[TaskMod
     trunk = load_trunk(before.config, before.slots_per_day, weights["trunk"])
     candidates = {BEFORE: model, PROFILE: profile, UPDATED: replace(profile, trunk=trunk, head=head.eval())}
     scores = {
-        kind: window_scores(candidate, task, with_task(before, name, candidate).windows(task), fresh)
+        kind: window_scores(candidate, task, with_task(before, name, candidate).windows(task), fresh, device)
         for kind, candidate in candidates.items()
     }
     kept = min(scores, key=lambda kind: scores[kind]["plain_mae"])

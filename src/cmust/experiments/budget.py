@@ -54,7 +54,7 @@ class Stopwatch:
 
     def update(self, phase: Phase, epoch: int) -> None:
         """Note the time, when what was asked of a GPU is done."""
-        if torch.cuda.is_available():
+        if torch.cuda.is_initialized():
             torch.cuda.synchronize()
         self._updates.append(time.perf_counter())
 

@@ -163,7 +163,7 @@ def _other(cell: Cell, folder: Path, terms: Terms, watcher: Watcher | None) -> R
 def _cmust(cell: Cell, folder: Path, terms: Terms, watcher: Watcher | None) -> Record:
     forecaster, settled = fitted(cell, folder, terms, watcher)
     run = Run(folder / "run")
-    scored = evaluate(run.folder, terms.city.select(tasks=cell.tasks))
+    scored = evaluate(run.folder, terms.city.select(tasks=cell.tasks), accelerator=terms.accelerator)
     tasks = {
         name: {**entry, "systems": {cell.system: entry["systems"][SYSTEM]}} for name, entry in scored["tasks"].items()
     }

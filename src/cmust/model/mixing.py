@@ -53,9 +53,9 @@ def mix(axis: Axis, *packed: Tensor) -> Tensor:
     # PyTorch's fused attention, the other way in space, is as fast in fp32, and slower in bf16.
     if on_cpu and not learns and (axis == "time" or (q.dtype == torch.bfloat16 and _few_nodes(q))):
         return _by_parts(axis, packed)
-    if axis == "space":
+    if axis == "space" and len(q):  # PyTorch's refuses an empty batch on some GPUs
         return _by_tiles(axis, packed)
-    # Along time a node has few weights.
+    # Along time a node has few weights; an empty batch has none.
     return _heads_last(attention_weights(axis, *packed) @ _unpacked(axis, packed)[2], axis)
 
 

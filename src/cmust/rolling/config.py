@@ -20,7 +20,9 @@ class TrainingConfig(BaseModel):
     seed: int = Field(0, ge=0)
     batch_size: int = Field(16, ge=1)
     shuffle: bool = Field(True, description="windows in random order; False: in the order of time")
-    rate: float = Field(1e-3, gt=0, description="gamma, learning rate of a first training; rolling and refinement take shares of it")
+    rate: float = Field(
+        1e-3, gt=0, description="gamma, learning rate of a first training; rolling and refinement take shares of it"
+    )
     rolling_factor: float = Field(0.01, gt=0, description="rate of the rolling phases, as a share of gamma")
     refine_factor: float = Field(1.0, gt=0, description="rate of refinement, as a share of gamma")
     weight_decay: float = Field(3e-4, ge=0)
@@ -50,7 +52,7 @@ class TrainingConfig(BaseModel):
         None,
         ge=1,
         description="a batch goes through the network so many windows at a time, gradients added up: the same "
-        "mathematics in less memory; None: what suits the CPU's caches, on a GPU the whole batch",
+        "mathematics in less memory; None: what suits the CPU's caches, on a GPU its memory",
     )
     nodes_per_update: int | None = Field(
         None,

@@ -40,9 +40,9 @@ class Stability:
         anchor: per parameter its values at the time its elements froze (meaningful where frozen).
         count: how many weights the current history holds.
         mean, spread: per parameter, float64, the running mean and sum of squared deviations of the current history.
-        reached: per parameter whether it had a gradient since the history was opened, a bool; of a table per row,
-            ``(rows, 1)``. The layers of another number of channels have none, nor have times of day that the task does
-            not know: that these stand still says nothing about them.
+        reached: per parameter its largest absolute gradient since the history was opened, a scalar; of a table per
+            row, ``(rows, 1)``. It is 0 for the layers of another number of channels, and for times of day that the
+            task does not know: that these stand still says nothing about them.
 
     Args:
         parameters: the shared ones, by name.
@@ -63,17 +63,23 @@ class Stability:
         self.count = 0
         self.mean = {name: torch.zeros_like(p, dtype=torch.float64) for name, p in self._parameters.items()}
         self.spread = {name: torch.zeros_like(p, dtype=torch.float64) for name, p in self._parameters.items()}
-        self.reached = {name: self._rows_of(name, torch.zeros_like(mask)) for name, mask in self.frozen.items()}
+        self.reached = {name: self._largest(name, torch.zeros_like(p)) for name, p in self._parameters.items()}
         self.record()
 
+    @torch.no_grad()
     def record_gradients(self) -> None:
         """Note what the present gradients reach (at every update)."""
-        for name, parameter in self._parameters.items():
-            if parameter.grad is not None:
-                self.reached[name] |= self._rows_of(name, parameter.grad != 0)
+        gradients = {name: p.grad for name, p in self._parameters.items() if p.grad is not None}
+        largest = {name: self._largest(name, gradients.pop(name)) for name in self._tables if name in gradients}
+        if gradients:  # all in one call: on a GPU one after the other would take as long as the network
+            norms = torch._foreach_norm(list(gradients.values()), torch.inf)
+            largest.update(zip(gradients, norms, strict=True))
+        if largest:
+            torch._foreach_maximum_([self.reached[name] for name in largest], list(largest.values()))
 
-    def _rows_of(self, name: str, elements: Tensor) -> Tensor:
-        return elements.any(-1, keepdim=True) if name in self._tables else elements.any()
+    def _largest(self, name: str, gradient: Tensor) -> Tensor:
+        magnitude = gradient.abs()
+        return magnitude.amax(-1, keepdim=True) if name in self._tables else magnitude.amax()
 
     @torch.no_grad()
     def record(self) -> None:
@@ -96,7 +102,7 @@ class Stability:
             stable = self.variance(name) < delta
             if rule == "tensor":
                 stable = stable.all().expand_as(stable)
-            fresh = stable & self.reached[name] & ~self.frozen[name]
+            fresh = stable & (self.reached[name] != 0) & ~self.frozen[name]
             self.anchor[name] = torch.where(fresh, parameter.detach(), self.anchor[name])
             self.frozen[name] = self.frozen[name] | fresh
 
@@ -159,6 +165,8 @@ class Stability:
         for part in ("frozen", "anchor", *of_history):
             found = {name: state[f"{part}/{name}"].to(p.device) for name, p in self._parameters.items()}
             setattr(self, part, found)
+        # whether, not how large, in runs that were begun before
+        self.reached = {name: each.to(self._parameters[name].dtype) for name, each in self.reached.items()}
 
 
 class Hold:
@@ -168,7 +176,7 @@ class Hold:
         self._held = held
 
     def clear_gradients(self) -> None:
-        """No gradient on frozen elements (they would count in a clipping norm)."""
+        """No gradient on frozen elements: they would count in a clipping norm."""
         for parameter, mask, _ in self._held:
             if parameter.grad is not None:
                 parameter.grad.masked_fill_(mask, 0)

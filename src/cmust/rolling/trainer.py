@@ -269,8 +269,8 @@ class Trainer:
             loss = self._losses.backward(phase, network, task, starts, epoch)
             if phase.rolls:
                 self.stability.record_gradients()
-            hold.clear_gradients()
             if self.config.clip is not None:
+                hold.clear_gradients()
                 torch.nn.utils.clip_grad_norm_([parameter for _, parameter in self._trained], self.config.clip)
             optimizer.step()
             hold.restore()
