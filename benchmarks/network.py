@@ -4,6 +4,7 @@
     python -m benchmarks.network --nodes 69 --rounds 3               a quick look
     python -m benchmarks.network --reference-repo DIR                beside a checkout of the published implementation
     python -m benchmarks.network --nodes 206 --profile               where a training step of ours goes, one thread
+    python -m benchmarks.network --accelerator cuda --out gpu.json   on a GPU
 
 Beside ours: the plain formulation of the same mathematics (``benchmarks.plain``), the published implementation where a
 checkout is given, and the machine's limit: the floating point operations of the matrix products of the plain
@@ -12,7 +13,8 @@ two processes that share the batch, each with half of the threads, as ``torchrun
 them; its memory is that of both.
 
 Every system is a process of its own; the processes take turns, round after round, so that what disturbs the machine
-disturbs all alike. Results: median, least and most seconds, peak resident memory; benchmarks/results/network.json.
+disturbs all alike. Results: median, least and most seconds, peak resident memory (of a GPU what PyTorch took of its
+memory); benchmarks/results/network.json. No stored run is of a GPU: none was at hand.
 """
 
 import argparse
@@ -40,12 +42,12 @@ from cmust.model import Head, Inputs, Trunk, forecast, model_config
 from cmust.prompts import FreePrompt, SummaryPrompt
 from cmust.rolling.losses import Ensemble
 from cmust.training import make_fabric
-from cmust.windows import ROWS_PER_PASS
+from cmust.windows import ROWS_ON_A_GPU, ROWS_PER_PASS
 
 RESULTS = Path(__file__).parent / "results" / "network.json"
 SLOTS, STEPS, BATCH = 48, 12, 16
 SHARED = "ours in two"
-PRODUCT = 2048
+PRODUCT = {"cpu": 2048, "cuda": 8192}
 """Rows and columns of the product that the machine's limit is measured by."""
 
 
@@ -109,6 +111,7 @@ def published(folder: str, nodes: int) -> tuple[Predict, list[torch.nn.Module]]:
 def worker(job: dict[str, Any]) -> None:
     """Measure on demand: a line on standard input asks for a turn, an empty one for the memory and the end."""
     torch.set_num_threads(job["threads"])
+    torch.set_default_device(job["accelerator"])
     if job["system"] in ("ours", SHARED):
         keep_freed_memory()  # as the command line does
     before = peak_gib()
@@ -117,9 +120,13 @@ def worker(job: dict[str, Any]) -> None:
     while told(sys.stdin.readline().strip() if first else ""):
         began = time.perf_counter()
         turn()
+        if job["accelerator"] == "cuda":
+            torch.cuda.synchronize()
         if first:
             print(json.dumps(time.perf_counter() - began), flush=True)
     memory = {"peak_gib": of_all(peak_gib()), "start_gib": of_all(before)}
+    if job["accelerator"] == "cuda":
+        memory = {"peak_gib": round(torch.cuda.max_memory_allocated() / 2**30, 2), "start_gib": 0.0}
     if first:
         print(json.dumps(memory), flush=True)
 
@@ -156,12 +163,15 @@ def network_turn(job: dict[str, Any]) -> Callable[[], Any]:
         predict, modules = published(job["repo"], job["nodes"])
     else:
         predict, modules = ours_or_plain(job["system"], job["preset"], job["nodes"])
+    for module in modules:
+        module.to(job["accelerator"])  # some buffers are made on the CPU everywhere
     _, truth = batch(job["nodes"])
     weights = [weight for module in modules for weight in module.parameters()]
     optimizer = torch.optim.Adam(weights, lr=1e-3, weight_decay=3e-4)
-    autocast = torch.autocast("cpu", torch.bfloat16, enabled=job["precision"] == "bf16")
+    autocast = torch.autocast(job["accelerator"], torch.bfloat16, enabled=job["precision"] == "bf16")
     # Ours sends a batch through the network in parts, as the trainer and the forecaster do.
-    size = max(1, ROWS_PER_PASS // (STEPS * job["nodes"])) if job["system"] == "ours" else BATCH
+    rows = ROWS_PER_PASS if job["accelerator"] == "cpu" else ROWS_ON_A_GPU
+    size = max(1, rows // (STEPS * job["nodes"])) if job["system"] == "ours" else BATCH
     parts = [slice(first, first + size) for first in range(0, BATCH, size)]
 
     def train() -> None:
@@ -210,6 +220,7 @@ def profile(preset: str, nodes: int, precision: str) -> None:
     """Print the operations of one training step that take most, with their share of its processor time."""
     torch.set_num_threads(1)
     job = {"system": "ours", "preset": preset, "nodes": nodes, "precision": precision, "mode": "train"}
+    job["accelerator"] = "cpu"
     turn = network_turn(job)
     turn()  # warms up
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as seen:
@@ -224,7 +235,8 @@ def profile(preset: str, nodes: int, precision: str) -> None:
 def product(job: dict[str, Any]) -> Callable[[], Any]:
     """One large matrix product."""
     dtype = torch.bfloat16 if job["precision"] == "bf16" else torch.float32
-    a, b = torch.randn(PRODUCT, PRODUCT, dtype=dtype), torch.randn(PRODUCT, PRODUCT, dtype=dtype)
+    size = PRODUCT[job["accelerator"]]
+    a, b = torch.randn(size, size, dtype=dtype), torch.randn(size, size, dtype=dtype)
     return lambda: a @ b
 
 
@@ -296,9 +308,10 @@ def jobs(arguments: argparse.Namespace) -> Iterator[list[dict[str, Any]]]:
                         "precision": precision,
                         "mode": mode,
                         "threads": arguments.threads,
+                        "accelerator": arguments.accelerator,
                     }
                     group = [{"system": system, **shared} for system in ("ours", "plain", "limit")]
-                    if mode == "train" and arguments.threads > 1:
+                    if mode == "train" and arguments.threads > 1 and arguments.accelerator == "cpu":
                         group.insert(1, {"system": SHARED, **shared, "threads": arguments.threads // 2})
                     if arguments.reference_repo and preset == "reference":
                         # it computes in fp32 only: measured beside bf16 too, for the ratio
@@ -316,7 +329,7 @@ def measure(group: list[dict[str, Any]], rounds: int) -> list[dict[str, Any]]:
     results = [each.finish() for each in workers]
     limit = next(result for result in results if result["system"] == "limit")
     if "died" not in limit:
-        speed = 2 * PRODUCT**3 / limit["median"]
+        speed = 2 * PRODUCT[group[0]["accelerator"]] ** 3 / limit["median"]
         limit["gflop_per_second"] = round(speed / 1e9)
         limit["median"] = round(operations(group[0]["preset"], group[0]["nodes"], group[0]["mode"]) / speed, 4)
         for key in ("least", "most", "peak_gib", "start_gib"):
@@ -350,6 +363,7 @@ def main() -> None:
     parser.add_argument("--precisions", nargs="+", choices=("fp32", "bf16"), help="bf16 too where the machine has it")
     parser.add_argument("--rounds", type=int, default=5, help="measurements of each system")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--accelerator", choices=tuple(PRODUCT), default="cpu")
     parser.add_argument("--reference-repo", type=Path, help="a checkout of the published implementation")
     parser.add_argument("--out", type=Path, default=RESULTS)
     parser.add_argument("--note", default="", help="about the machine, for the results")
@@ -361,7 +375,9 @@ def main() -> None:
     if arguments.worker:
         worker(json.loads(arguments.worker))
         return
-    arguments.precisions = arguments.precisions or ["fp32", *(["bf16"] if has_fast_bf16("cpu") else [])]
+    arguments.precisions = arguments.precisions or ["fp32", *(["bf16"] if has_fast_bf16(arguments.accelerator) else [])]
+    if arguments.profile and arguments.accelerator != "cpu":
+        parser.error("--profile is of a CPU")
     if arguments.profile:
         for nodes in arguments.nodes:
             for preset in arguments.presets:
@@ -371,7 +387,7 @@ def main() -> None:
     record: dict[str, Any] = {
         "made": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": " ".join(["python -m benchmarks.network", *sys.argv[1:]]),
-        "machine": describe_machine(torch.device("cpu")),
+        "machine": describe_machine(torch.device(arguments.accelerator)),
         "note": arguments.note,
         "versions": {"cmust": __version__, "torch": torch.__version__},
         "batch": BATCH,

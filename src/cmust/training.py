@@ -3,6 +3,7 @@
 Fitting, adapting, updating and the training of other systems all go through here.
 """
 
+import atexit
 import logging
 import os
 from collections.abc import Callable, Mapping
@@ -70,6 +71,8 @@ def make_fabric(precision: str, accelerator: str, devices: int | str, run: Run |
     several = count not in (1, "1") or int(os.environ.get("WORLD_SIZE", "1")) > 1
     if precision == "auto":
         precision = "bf16-mixed" if has_fast_bf16(accelerator) else "32-true"
+    if several:
+        atexit.register(_leave_group)
     if precision == "32-true":
         torch.backends.cudnn.allow_tf32 = False  # convolutions would have ten bits of a fraction otherwise
     try:
@@ -88,6 +91,14 @@ def make_fabric(precision: str, accelerator: str, devices: int | str, run: Run |
             f"accelerator {accelerator!r} with devices {devices!r} cannot be used here ({reason(error)}); "
             f"give accelerator auto, cpu or cuda, and a number of devices from 1 on, or auto"
         ) from error
+
+
+def _leave_group() -> None:
+    """Part from the other processes before this one ends: PyTorch's threads between them may abort it otherwise, after
+    all is done. (Fabric does so for GPUs.)
+    """
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 def device_of(accelerator: str) -> torch.device:
