@@ -133,3 +133,15 @@ def test_on_a_gpu_fp32_goes_by_tiles_of_whole_16_bytes(monkeypatch: pytest.Monke
     for dtype in (torch.float32, torch.bfloat16):
         assert mix("space", torch.empty(B, T, N, 3, H, E, dtype=dtype, device="meta")).shape == (B, T, N, H, E)
     assert widths == [[4, 4, 4], [E, E, E]]
+
+
+def test_an_empty_batch_is_kept_from_fused_attention(monkeypatch: pytest.MonkeyPatch) -> None:
+    """PyTorch's refuses one on some GPUs; a process has one where a last batch has fewer windows than processes."""
+    monkeypatch.setattr(mixing, "_by_tiles", None)
+    packed = torch.empty(0, T, N, 3, H, E, device="meta", requires_grad=True)
+    mixed = mix("space", packed)
+    assert mixed.shape == (0, T, N, H, E)
+    mixed.sum().backward()
+    assert packed.grad is not None and packed.grad.shape == packed.shape
+    with pytest.raises(TypeError):  # any other batch goes there
+        mix("space", torch.empty(1, T, N, 3, H, E, device="meta"))

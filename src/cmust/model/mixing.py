@@ -45,7 +45,8 @@ def mix(axis: Axis, *packed: Tensor) -> Tensor:
     packed = tuple(x.expand(*shape, *x.shape[3:]) for x in packed)
     q = packed[0]
     # A program that is compiled or exported is of any number of windows, and parts are of a known one.
-    on_cpu = q.device.type == "cpu" and not torch.compiler.is_compiling()
+    compiling = torch.compiler.is_compiling()
+    on_cpu = q.device.type == "cpu" and not compiling
     learns = torch.is_grad_enabled() and any(x.requires_grad for x in packed)
     if on_cpu and learns and (axis == "time" or _may_keep(q)):
         mixed: Tensor = Mix.apply(axis, *packed)  # type: ignore[no-untyped-call]
@@ -53,7 +54,7 @@ def mix(axis: Axis, *packed: Tensor) -> Tensor:
     # PyTorch's fused attention, the other way in space, is as fast in fp32, and slower in bf16.
     if on_cpu and not learns and (axis == "time" or (q.dtype == torch.bfloat16 and _few_nodes(q))):
         return _by_parts(axis, packed)
-    if axis == "space" and len(q):  # PyTorch's refuses an empty batch on some GPUs
+    if axis == "space" and (compiling or len(q)):  # PyTorch's refuses an empty batch on some GPUs
         return _by_tiles(axis, packed)
     # Along time a node has few weights; an empty batch has none.
     return _heads_last(attention_weights(axis, *packed) @ _unpacked(axis, packed)[2], axis)
