@@ -219,8 +219,8 @@ def shared_turn(job: dict[str, Any]) -> Callable[[], Any]:
 def profile(preset: str, nodes: int, precision: str) -> None:
     """Print the operations of one training step that take most, with their share of its processor time."""
     torch.set_num_threads(1)
-    job = {"system": "ours", "preset": preset, "nodes": nodes, "precision": precision, "mode": "train"}
-    job["accelerator"] = "cpu"
+    job = {"system": "ours", "preset": preset, "nodes": nodes, "precision": precision}
+    job |= {"mode": "train", "accelerator": "cpu"}
     turn = network_turn(job)
     turn()  # warms up
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as seen:

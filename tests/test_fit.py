@@ -23,7 +23,7 @@ from cmust.errors import CityError, CmustError, ConfigError, RunError
 from cmust.rolling import state as store
 from cmust.run import Run
 from cmust.settings import derived_settings, make_settings
-from cmust.training import make_fabric
+from cmust.training import make_fabric, trained_with
 from cmust.windows import common_cuts
 from tests.rolling.tiny import SIZES, small_city, tiny_fit
 
@@ -378,6 +378,13 @@ def test_a_run_resumes_in_the_precision_it_began_in(tmp_path: Path, monkeypatch:
         one, two = map(load_file, files)
         assert all(torch.equal(one[key], two[key]) for key in one)
         assert Run(tmp_path / began).config()["made"]["precision"] == began
+
+
+@pytest.mark.parametrize("made", [None, "x", {}, {"precision": 64}])
+def test_a_run_that_does_not_say_its_precision_goes_on_in_that_of_the_machine(tmp_path: Path, made: object) -> None:
+    run = Run(tmp_path)
+    run.write_config({"made": made})
+    assert trained_with(make_fabric("auto", "cpu", 1, run)) == trained_with(make_fabric("auto", "cpu", 1))
 
 
 def unfinished(run: Path) -> Path:

@@ -15,7 +15,7 @@ from cmust.identity import data_fingerprint
 from cmust.model import ModelConfig, Trunk, channel_counts
 from cmust.profile import Shape, make_profile
 from cmust.seasonal import WeeklyAverage
-from cmust.task_model import TaskModel
+from cmust.task_model import TaskModel, computed_on
 from cmust.windows import Split, Windows
 
 Array = npt.NDArray[np.float32]
@@ -96,15 +96,18 @@ def window_scores(
         starts: ``(W,)``.
         device: where the forecasts are computed; the model is on the CPU before and after.
     """
-    try:
-        scores = score_systems(windows, starts, {"model": model.to(device).forecast})["model"]
-    finally:
-        model.to("cpu")
-    ahead = windows.input_steps, windows.input_steps + windows.horizon - 1
+    with computed_on(device, model):
+        scores = score_systems(windows, starts, {"model": model.forecast})["model"]
     return {
-        "from": str(task.time[int(starts[0]) + ahead[0]]),
-        "until": str(task.time[int(starts[-1]) + ahead[1]]),
-        "windows": len(starts),
+        **span_of(task, windows, starts),
         "plain_mae": scores["plain"]["mae"],
         "masked_mae": scores["masked"]["mae"],
     }
+
+
+def span_of(task: Task, windows: Windows, starts: Tensor) -> dict[str, Any]:
+    """The times of the first and last target of the windows that start at ``starts`` ``(W,)``, ascending, and how many
+    windows these are.
+    """
+    first, last = int(starts[0]) + windows.input_steps, int(starts[-1]) + windows.input_steps + windows.horizon - 1
+    return {"from": str(task.time[first]), "until": str(task.time[last]), "windows": len(starts)}

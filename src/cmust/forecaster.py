@@ -77,8 +77,8 @@ class Forecaster:
     # ------------------------------------------------------------ forecasting
 
     def to(self, device: torch.device | str) -> Self:
-        """Move the networks of all tasks, in place: forecasts and scores are computed there. What is returned is on the
-        CPU as ever, and so is what is saved.
+        """Move the networks of all tasks, in place: forecasts are computed there. What is returned is on the CPU as
+        ever, and so is what is saved; to adapt, to export or to look at attention, move back to ``cpu`` first.
         """
         for model in self.tasks.values():
             model.to(device)

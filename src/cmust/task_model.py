@@ -1,6 +1,8 @@
 """The final model of one task: what forecasts it, and the tensors that make it."""
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -115,6 +117,18 @@ class TaskModel:
             encoder.load_state_dict(tensors["encoder"])
         season = {name: table.numpy() for name, table in tensors["season"].items()}
         return cls(trunk.eval(), head.eval(), encoder, season["average"], season["profile"], about)
+
+
+@contextmanager
+def computed_on(device: torch.device | str, *models: TaskModel) -> Iterator[None]:
+    """Forecasts of the models are computed on ``device`` inside the ``with`` block; they are on the CPU after it."""
+    try:
+        for model in models:
+            model.to(device)
+        yield
+    finally:
+        for model in models:
+            model.to("cpu")
 
 
 def _prompt_like(config: ModelConfig, weights: dict[str, Tensor]) -> torch.nn.Module:

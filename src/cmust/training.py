@@ -63,7 +63,9 @@ def make_fabric(precision: str, accelerator: str, devices: int | str, run: Run |
         RunError: ``config.json`` of the run is damaged.
     """
     if precision == "auto" and run is not None and run.config_file.exists():
-        precision = run.config().get("made", {}).get("precision", precision)
+        made = run.config().get("made")
+        began = made.get("precision") if isinstance(made, dict) else None
+        precision = began if began in ("32-true", "bf16-mixed") else precision
     if accelerator == "auto":  # Fabric's own choice may be one without float64
         accelerator = "cuda" if torch.cuda.is_available() else "cpu"
     local_world = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))

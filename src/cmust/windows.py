@@ -24,7 +24,7 @@ Cuts = tuple[np.datetime64, np.datetime64]
 ROWS_PER_PASS = 10_000
 """Windows times steps times nodes that go through a network at once on a CPU (``benchmarks/network.py``)."""
 ROWS_ON_A_GPU = 2**18
-"""The same elsewhere: training them takes some 5 GiB (``tuned``) to 13 GiB (``reference``)."""
+"""The same elsewhere: what autograd keeps of them is some 5 GiB (``tuned``) to 13 GiB (``reference``)."""
 PARTS: tuple[Part, ...] = ("train", "validation", "test")
 
 

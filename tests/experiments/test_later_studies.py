@@ -180,11 +180,14 @@ def test_new_places(city: Path, tmp_path: Path, accelerators: list[str]) -> None
     assert record["tasks"]["trips_held_out"]["nodes"] == ["place 3", "place 7"] and record["costs"] == {}
 
 
-def test_updating(city: Path, tmp_path: Path, accelerators: list[str]) -> None:
+def test_updating(city: Path, tmp_path: Path, accelerators: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    scored: list[str] = []
+    monkeypatch.setattr("cmust.experiments.updating.device_of", lambda where: scored.append(where) or "cpu")
     folder, settings = tmp_path / "study", config(tmp_path, update={"refine_epochs": 2})
     cuts = ["--cuts", "2024-03-15,2024-03-22,2024-03-27"]
     output = experiment("updating", city, folder, "--config", settings, *cuts, "--accelerator", "cuda")
     assert accelerators == ["cuda"] * 3  # training, and two updates
+    assert scored == ["cuda"] * 2
     table = json.loads((folder / "table.json").read_text())
     assert [cut["cut"] for cut in table["cuts"]] == ["2024-03-22", "2024-03-27"]
     assert "| not updated | the new profile alone | updated | change |" in output

@@ -6,12 +6,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from cmust.assembly import span_of
 from cmust.city import City
 from cmust.continual.newcomer import Newcomer, Wish
 from cmust.evaluation import score_systems
 from cmust.forecaster import Forecaster
 from cmust.identity import describe_city
-from cmust.task_model import TaskModel
+from cmust.task_model import TaskModel, computed_on
 from cmust.windows import Windows, windows_between
 
 SCHEMA = 1
@@ -49,9 +50,7 @@ def score_adaptation(
             "kind": task.kind,
             "interval": task.interval,
             "nodes": list(task.nodes),
-            "windows": len(starts),
-            "from": str(task.time[int(starts[0]) + config.input_steps]),
-            "until": str(task.time[int(starts[-1]) + config.input_steps + config.horizon - 1]),
+            **span_of(task, windows, starts),
             "systems": _scores(after.model(wish.name), models, windows, starts, device),
         }
     return {
@@ -73,11 +72,7 @@ def score_adaptation(
 def _scores(
     adapted: TaskModel, models: dict[str, TaskModel], windows: Windows, starts: Tensor, device: torch.device
 ) -> dict[str, Any]:
-    simple = adapted.without_network()
-    try:
-        learned = {name: model.to(device).forecast for name, model in models.items()}
-        scores = score_systems(windows, starts, {**learned, **simple})
-    finally:
-        for model in models.values():
-            model.to("cpu")
+    learned = {name: model.forecast for name, model in models.items()}
+    with computed_on(device, *models.values()):
+        scores = score_systems(windows, starts, {**learned, **adapted.without_network()})
     return {name: {"plain": each["plain"], "masked": each["masked"]} for name, each in scores.items()}

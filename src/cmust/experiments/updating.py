@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from cmust.assembly import span_of
 from cmust.city import City, Task
 from cmust.city.clock import iso_time, local_time
 from cmust.continual.update import update
@@ -30,7 +31,7 @@ from cmust.naive import PROFILE
 from cmust.rolling import TrainingConfig, changed_training
 from cmust.run import FIRST, Run, read_json
 from cmust.settings import Settings, make_settings
-from cmust.training import Watcher
+from cmust.training import Watcher, device_of
 from cmust.windows import city_splits, windows_between
 
 OLD, NEW = "not_updated", "updated"
@@ -73,7 +74,8 @@ def run_study(
             continue
         record = _updated(Run(run), city.select(time=slice(None, cut)), training, accelerator, watcher)
         kept = {name: task["kept"] for name, task in record["tasks"].items()}
-        told = {"cut": cut, **_score(run, city, cut, until), "costs": record["costs"], "kept": kept}
+        scores = _score(run, city, cut, until, device_of(accelerator))
+        told = {"cut": cut, **scores, "costs": record["costs"], "kept": kept}
         write_text(result, json.dumps(told, indent=1) + "\n")
 
 
@@ -140,10 +142,10 @@ def _has_seen(forecaster: Forecaster, city: City) -> bool:
     )
 
 
-def _score(run: Path, city: City, cut: str, until: str | None) -> dict[str, Any]:
-    """The first version and the one in force on the targets from ``cut`` to ``until``."""
+def _score(run: Path, city: City, cut: str, until: str | None, device: torch.device) -> dict[str, Any]:
+    """The first version and the one in force on the targets from ``cut`` to ``until``, forecast on ``device``."""
     number, _ = Run(run).pointer()
-    versions = {OLD: Forecaster.load(run, FIRST), NEW: Forecaster.load(run, number)}
+    versions = {OLD: Forecaster.load(run, FIRST).to(device), NEW: Forecaster.load(run, number).to(device)}
     seen = max(model.about["seen"]["until"] for model in versions[NEW].tasks.values())
     if np.datetime64(seen) >= np.datetime64(cut):
         raise RunError(
@@ -163,12 +165,7 @@ def _scores(name: str, versions: dict[str, Forecaster], task: Task, cut: str, un
         scored = {kind: model.forecast, **(model.without_network() if kind == NEW else {})}
         for system, scores in score_systems(windows, starts, scored).items():
             systems[system] = {"plain": scores["plain"], "masked": scores["masked"]}
-    return {
-        "windows": len(starts),
-        "from": str(task.time[int(starts[0]) + windows.input_steps]),
-        "until": str(task.time[int(starts[-1]) + windows.input_steps + windows.horizon - 1]),
-        "systems": systems,
-    }
+    return {**span_of(task, windows, starts), "systems": systems}
 
 
 def collect(folder: Path) -> dict[str, Any]:
